@@ -1,0 +1,38 @@
+# What every target of mailbridge shares.
+add_library(mb_options INTERFACE)
+target_compile_options(mb_options INTERFACE -Wall -Wextra -Wpedantic -Wconversion -Wshadow)
+target_include_directories(mb_options INTERFACE ${PROJECT_SOURCE_DIR})
+if(MAILBRIDGE_WERROR)
+  target_compile_options(mb_options INTERFACE -Werror)
+endif()
+if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+  # clang 14 sees libstdc++'s coroutines only when told to.
+  target_compile_definitions(mb_options INTERFACE ASIO_HAS_CO_AWAIT=1 ASIO_HAS_STD_COROUTINE=1)
+endif()
+if(MAILBRIDGE_SANITIZE)
+  target_compile_options(mb_options INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
+  target_link_options(mb_options INTERFACE -fsanitize=address,undefined)
+endif()
+if(MAILBRIDGE_FUZZ)
+  target_compile_options(mb_options INTERFACE -fsanitize=fuzzer-no-link)
+endif()
+
+# mb_room(NAME SOURCES… [LINK TARGETS…]): one room, one static library mb_NAME. Its headers are checked one by one
+# (tests/CMakeLists.txt reads the global property MB_HEADERS).
+function(mb_room name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;HEADERS;LINK" ${ARGN})
+  add_library(mb_${name} STATIC ${ARG_SOURCES})
+  target_link_libraries(mb_${name} PUBLIC mb_options ${ARG_LINK})
+  foreach(header IN LISTS ARG_HEADERS)
+    set_property(GLOBAL APPEND PROPERTY MB_HEADERS "${name}/${header}|mb_${name}")
+  endforeach()
+endfunction()
+
+# mb_test(ROOM FILES…): the room's *_test.cpp files as one program, each test a ctest.
+function(mb_test room)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LINK" ${ARGN})
+  add_executable(${room}_tests ${ARG_SOURCES})
+  target_link_libraries(${room}_tests PRIVATE mb_${room} ${ARG_LINK} GTest::gmock GTest::gtest_main)
+  target_compile_definitions(${room}_tests PRIVATE MB_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+  gtest_discover_tests(${room}_tests TEST_PREFIX "${room}." DISCOVERY_TIMEOUT 60)
+endfunction()

@@ -1,0 +1,27 @@
+// Who sends, to whom, and what is known of the client: what smtpd reports of a session and its transaction.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace mailbridge::mail {
+
+struct Envelope {
+  std::string ip;         // "192.0.2.1", "2001:db8::1"; 127.0.0.1 for the local socket; empty when unknown
+  std::string hostname;   // the client's name, only when forward-confirmed; otherwise empty
+  std::string helo;       // as given in HELO or EHLO
+  std::string sender;     // without angle brackets; empty for the null sender
+  std::vector<std::string> recipients;  // accepted ones, in order, without angle brackets
+  std::string user;         // after successful AUTH
+  std::string queue_id;     // smtpd's message id, 8 hex digits
+  std::string mta_name;     // what smtpd greets with
+  std::string tls_version;  // "TLSv1.3"; empty without TLS
+  std::string tls_cipher;   // "TLS_AES_256_GCM_SHA384"
+};
+
+// An address as smtpd reads it: a source route ("@a,@b:user@host") is dropped, and what is left holds printable ASCII only,
+// without angle brackets and blanks. Empty when nothing sane is left. `text` stands between '<' and '>' of the client's command.
+std::string normalised_address(std::string_view text);
+
+}  // namespace mailbridge::mail

@@ -1,0 +1,71 @@
+#include "net/connect.hpp"
+
+#include <variant>
+#include <vector>
+
+#include <asio/experimental/as_tuple.hpp>
+#include <asio/experimental/awaitable_operators.hpp>
+#include <asio/ip/tcp.hpp>
+#include <asio/local/stream_protocol.hpp>
+#include <asio/steady_timer.hpp>
+#include <asio/this_coro.hpp>
+#include <asio/use_awaitable.hpp>
+
+namespace mailbridge::net {
+namespace {
+
+using namespace asio::experimental::awaitable_operators;
+using Address = asio::generic::stream_protocol::endpoint;
+
+constexpr auto token = asio::experimental::as_tuple(asio::use_awaitable);
+
+ConnectError out_of_time() { return {true, 0, "no connection in time"}; }
+
+asio::awaitable<tl::expected<std::vector<Address>, ConnectError>> resolve(const Endpoint& endpoint, asio::steady_timer& timer) {
+  std::vector<Address> addresses;
+  if (const auto* local = std::get_if<UnixEndpoint>(&endpoint)) {
+    addresses.emplace_back(asio::local::stream_protocol::endpoint(local->path));
+    co_return addresses;
+  }
+  const auto& at = std::get<TcpEndpoint>(endpoint);
+  asio::error_code no_number;
+  if (const auto number = asio::ip::make_address(at.host, no_number); !no_number) {
+    addresses.emplace_back(asio::ip::tcp::endpoint(number, at.port));
+    co_return addresses;
+  }
+  asio::ip::tcp::resolver resolver(co_await asio::this_coro::executor);
+  const std::string port = std::to_string(at.port);
+  auto outcome = co_await (resolver.async_resolve(at.host, port, token) || timer.async_wait(token));
+  if (outcome.index() == 1) co_return tl::unexpected(out_of_time());
+  const auto& [error, found] = std::get<0>(outcome);
+  if (error) co_return tl::unexpected(ConnectError{false, 0, error.message()});
+  for (const auto& entry : found) addresses.emplace_back(entry.endpoint());
+  co_return addresses;
+}
+
+}  // namespace
+
+asio::awaitable<tl::expected<Socket, ConnectError>> connect(Endpoint endpoint, TimePoint until) {
+  const auto executor = co_await asio::this_coro::executor;
+  asio::steady_timer timer(executor, until);
+  auto addresses = co_await resolve(endpoint, timer);
+  if (!addresses) co_return tl::unexpected(std::move(addresses.error()));
+  ConnectError last{false, 0, "the name has no address"};
+  for (const Address& address : *addresses) {
+    Socket socket(executor);
+    auto outcome = co_await (socket.async_connect(address, token) || timer.async_wait(token));
+    if (outcome.index() == 1) co_return tl::unexpected(out_of_time());
+    const auto [error] = std::get<0>(outcome);
+    if (!error) {
+      if (std::holds_alternative<TcpEndpoint>(endpoint)) {
+        asio::error_code ignored;
+        socket.set_option(asio::ip::tcp::no_delay(true), ignored);
+      }
+      co_return socket;
+    }
+    last = ConnectError{false, error.value(), error.message()};
+  }
+  co_return tl::unexpected(std::move(last));
+}
+
+}  // namespace mailbridge::net

@@ -1,0 +1,1 @@
+#include "rspamd/verdict.hpp"
