@@ -1,5 +1,8 @@
 #include "net/connect.hpp"
 
+#include <memory>
+#include <optional>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -21,7 +24,7 @@ constexpr auto token = asio::experimental::as_tuple(asio::use_awaitable);
 
 ConnectError out_of_time() { return {true, 0, "no connection in time"}; }
 
-asio::awaitable<tl::expected<std::vector<Address>, ConnectError>> resolve(const Endpoint& endpoint, asio::steady_timer& timer) {
+asio::awaitable<tl::expected<std::vector<Address>, ConnectError>> resolve(const Endpoint& endpoint, TimePoint until) {
   std::vector<Address> addresses;
   if (const auto* local = std::get_if<UnixEndpoint>(&endpoint)) {
     addresses.emplace_back(asio::local::stream_protocol::endpoint(local->path));
@@ -33,11 +36,22 @@ asio::awaitable<tl::expected<std::vector<Address>, ConnectError>> resolve(const 
     addresses.emplace_back(asio::ip::tcp::endpoint(number, at.port));
     co_return addresses;
   }
-  asio::ip::tcp::resolver resolver(co_await asio::this_coro::executor);
-  const std::string port = std::to_string(at.port);
-  auto outcome = co_await (resolver.async_resolve(at.host, port, token) || timer.async_wait(token));
-  if (outcome.index() == 1) co_return tl::unexpected(out_of_time());
-  const auto& [error, found] = std::get<0>(outcome);
+  // The look-up runs in Asio's resolver thread and cannot be called back from there, so it is left behind when time is up.
+  struct Lookup {
+    explicit Lookup(const asio::any_io_executor& executor) : resolver(executor), finished(executor) {}
+    asio::ip::tcp::resolver resolver;
+    asio::steady_timer finished;
+    std::optional<std::pair<asio::error_code, asio::ip::tcp::resolver::results_type>> answer;
+  };
+  const auto lookup = std::make_shared<Lookup>(co_await asio::this_coro::executor);
+  lookup->finished.expires_at(until);
+  lookup->resolver.async_resolve(at.host, std::to_string(at.port), [lookup](const asio::error_code& error, auto found) {
+    lookup->answer.emplace(error, std::move(found));
+    lookup->finished.cancel();
+  });
+  co_await lookup->finished.async_wait(token);
+  if (!lookup->answer) co_return tl::unexpected(out_of_time());
+  const auto& [error, found] = *lookup->answer;
   if (error) co_return tl::unexpected(ConnectError{false, 0, error.message()});
   for (const auto& entry : found) addresses.emplace_back(entry.endpoint());
   co_return addresses;
@@ -47,9 +61,9 @@ asio::awaitable<tl::expected<std::vector<Address>, ConnectError>> resolve(const 
 
 asio::awaitable<tl::expected<Socket, ConnectError>> connect(Endpoint endpoint, TimePoint until) {
   const auto executor = co_await asio::this_coro::executor;
-  asio::steady_timer timer(executor, until);
-  auto addresses = co_await resolve(endpoint, timer);
+  auto addresses = co_await resolve(endpoint, until);
   if (!addresses) co_return tl::unexpected(std::move(addresses.error()));
+  asio::steady_timer timer(executor, until);
   ConnectError last{false, 0, "the name has no address"};
   for (const Address& address : *addresses) {
     Socket socket(executor);
