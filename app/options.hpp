@@ -1,0 +1,22 @@
+// argv, then a TOML file with the same names, for both programs.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "base/result.hpp"
+
+namespace CLI {
+class App;
+}
+
+namespace mailbridge::app {
+
+// Adds --config FILE (and --version) to what `app` already has, reads argv, then the file: one key per option, spelled as the
+// long name without its dashes; an array where an option takes several values. What argv gives wins over the file.
+//
+// Answers nothing (go on), or a text for standard output after which the program is to end (--help, --version), or what is wrong
+// in one line: "--timeout: …" for argv, "FILE:LINE: timeout: …" for the file.
+Result<std::optional<std::string>> read_options(CLI::App& app, int argc, const char* const* argv);
+
+}  // namespace mailbridge::app
