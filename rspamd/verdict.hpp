@@ -12,15 +12,18 @@
 
 namespace mailbridge::rspamd {
 
+// More than any header block has lines; a larger number in the reply becomes this.
+inline constexpr int max_order = 1'000'000;
+
 struct AddHeader {
-  std::string name;
+  std::string name;   // a field name of RFC 5322
   std::string value;  // may be folded, with any newline style, and may hold anything
-  int order = -1;     // 0 very top, n > 0 after the n-th header, -1 at the end, -k the k-th from the end
+  int order = -1;     // 0 very top, n > 0 after the n-th header, -1 at the end, -k the k-th from the end; within ±max_order
 };
 
 struct RemoveHeader {
-  std::string name;
-  int index = 0;  // 0 all of that name, k > 0 the k-th from the top, k < 0 the k-th from the end
+  std::string name;  // a field name of RFC 5322
+  int index = 0;     // 0 all of that name, k > 0 the k-th from the top, k < 0 the k-th from the end; within ±max_order
 };
 
 struct Symbol {
@@ -32,17 +35,19 @@ struct Verdict {
   std::string action;  // as rspamd spells it: "no action", "add header", a custom name; never empty
   double score = 0;
   double required_score = 0;
-  std::string subject;                // for "rewrite subject"; empty when there is none
-  std::string smtp_message;           // free text; empty when there is none
-  std::vector<Symbol> symbols;        // in the order of the reply
+  std::string subject;          // for "rewrite subject"; empty when there is none
+  std::string smtp_message;     // free text; empty when there is none
+  std::vector<Symbol> symbols;  // in the order of the reply
   std::vector<std::string> dkim_signatures;
   std::vector<AddHeader> add_headers;        // in the order of the reply
   std::vector<RemoveHeader> remove_headers;  // in the order of the reply
-  std::vector<AddHeader> spam_headers;  // milter.spam_header; a bare string is the value of X-Spam
-  bool no_action = false;               // milter.no_action: headers only
-  std::string instead_of_reject;        // milter.reject: "discard", "quarantine" or empty
-  bool has_rewritten_body = false;      // a rewritten message followed the JSON
-  std::vector<std::string> unsupported;  // names of change_from, add_rcpt, del_rcpt where the reply has them
+  std::vector<AddHeader> spam_headers;       // milter.spam_header; a bare string is the value of X-Spam
+  bool no_action = false;                    // milter.no_action: headers only
+  std::string instead_of_reject;             // milter.reject: "discard", "quarantine" or empty
+  bool has_rewritten_body = false;           // a rewritten message followed the JSON
+  // What of `milter` is not done: change_from, add_rcpt, del_rcpt where the reply has them; add_headers, remove_headers,
+  // spam_header, dkim-signature where a part of them was left out (no field name, not text, beyond a bound).
+  std::vector<std::string> unsupported;
 };
 
 struct ScanFailure {
@@ -62,5 +67,8 @@ using ScanResult = tl::expected<Verdict, ScanFailure>;
 // `json` is the reply's body (up to Message-Offset). Order and duplicate keys are kept. Invalid UTF-8 is repaired, not refused;
 // unknown fields and fields of a wrong type are ignored, save that a reply without an action is no verdict.
 ScanResult parse_verdict(std::string_view json);
+
+// The `error` of a reply that is no verdict, as rspamd wrote it; empty when there is none.
+std::string error_text(std::string_view json);
 
 }  // namespace mailbridge::rspamd

@@ -1,0 +1,70 @@
+// One HTTP/1.x reply, read as its bytes arrive (RFC 9112). One request per connection: what follows the reply is ignored.
+//
+//   status line ─► headers ─► empty line ─┬─ 1xx: the next status line
+//                                         ├─ Transfer-Encoding: chunked: chunks, trailers
+//                                         ├─ Content-Length: so many bytes
+//                                         └─ neither: bytes until the peer closes
+//
+// Strict, for rspamd has one way to write a reply: lines end in CRLF, no folded headers, one Content-Length or one
+// Transfer-Encoding, no compression (we never ask for it).
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/result.hpp"
+
+namespace mailbridge::rspamd {
+
+// rspamd's largest replies are some hundred kB (long lists of URLs with ext_urls); a rewritten body may follow the JSON.
+inline constexpr std::size_t default_reply_cap = 4 * 1024 * 1024;
+
+struct HttpReply {
+  int status = 0;  // 0 until the status line is there
+  std::string reason;
+  std::string body;
+  std::size_t json_size = 0;  // the part of the body that is JSON: Message-Offset where given, otherwise all
+};
+
+class HttpReplyReader {
+ public:
+  static constexpr std::size_t max_line = 8192;  // rspamd's longest is a reason phrase with an error text
+  static constexpr std::size_t max_head =
+      64 * 1024;  // all status lines, headers and trailers; the same order as rspamd's own 80 KiB
+
+  explicit HttpReplyReader(std::size_t max_body) : max_body_(max_body) {}
+
+  void receive(std::string_view bytes);
+  void close();  // no more will come: completes a body that lasts until then
+
+  bool complete() const { return state_ == State::complete; }
+  const std::optional<Fault>& fault() const { return fault_; }
+  const HttpReply& reply() const { return reply_; }  // status and reason from the status line on, all when complete
+
+ private:
+  enum class State { status_line, header, sized_body, open_body, chunk_size, chunk_data, chunk_end, trailer, complete };
+
+  void on_line(std::string_view line);
+  void on_status_line(std::string_view line);
+  void on_header(std::string_view line);
+  void on_end_of_head();
+  void on_chunk_size(std::string_view line);
+  void finish();
+  void broken(Errc code, std::string what);
+  bool take(std::string_view& bytes, std::size_t most);
+
+  std::size_t max_body_;
+  State state_ = State::status_line;
+  std::optional<Fault> fault_;
+  HttpReply reply_;
+  std::string line_;  // the beginning of a line whose end has not come
+  std::size_t head_size_ = 0;
+  std::size_t remaining_ = 0;  // of the body, or of the chunk
+  std::optional<std::size_t> content_length_;
+  std::optional<std::size_t> message_offset_;
+  bool chunked_ = false;
+};
+
+}  // namespace mailbridge::rspamd

@@ -1,0 +1,125 @@
+#include "rspamd/scan_request.hpp"
+
+#include <gtest/gtest.h>
+
+namespace mailbridge::rspamd {
+namespace {
+
+mail::Envelope full_envelope() {
+  return {.ip = "2001:db8::1",
+          .hostname = "mx.example.net",
+          .helo = "helo.example.net",
+          .sender = "a@example.com",
+          .recipients = {"b@example.org", "c@example.org"},
+          .user = "alice",
+          .queue_id = "0123abcd",
+          .mta_name = "mail.example.org",
+          .tls_version = "TLSv1.3",
+          .tls_cipher = "TLS_AES_256_GCM_SHA384"};
+}
+
+TEST(ScanRequest, EverythingKnown) {
+  const ScanRequest request =
+      scan_request(full_envelope(), {.endpoint = TcpEndpoint{"::1", 11333}, .settings_id = "inbound", .log_tag = "7f3a"}, 1234);
+  EXPECT_EQ(request.head,
+            "POST /checkv2 HTTP/1.1\r\n"
+            "Host: [::1]:11333\r\n"
+            "Connection: close\r\n"
+            "Content-Length: 1234\r\n"
+            "User-Agent: filter-mailbridge\r\n"
+            "Flags: milter,body_block\r\n"
+            "Settings-ID: inbound\r\n"
+            "Log-Tag: 7f3a\r\n"
+            "Queue-Id: 0123abcd\r\n"
+            "MTA-Name: mail.example.org\r\n"
+            "IP: 2001:db8::1\r\n"
+            "Hostname: mx.example.net\r\n"
+            "Helo: helo.example.net\r\n"
+            "User: alice\r\n"
+            "TLS-Cipher: TLS_AES_256_GCM_SHA384\r\n"
+            "TLS-Version: TLSv1.3\r\n"
+            "From: <a@example.com>\r\n"
+            "Rcpt: <b@example.org>\r\n"
+            "Rcpt: <c@example.org>\r\n"
+            "\r\n");
+  EXPECT_EQ(request.recipients_left_out, 0u);
+}
+
+TEST(ScanRequest, NothingKnownLeavesNoEmptyHeader) {
+  const ScanRequest request = scan_request({}, {.endpoint = UnixEndpoint{"/run/rspamd.sock"}}, 0);
+  EXPECT_EQ(request.head,
+            "POST /checkv2 HTTP/1.1\r\n"
+            "Host: localhost\r\n"
+            "Connection: close\r\n"
+            "Content-Length: 0\r\n"
+            "User-Agent: filter-mailbridge\r\n"
+            "Flags: milter,body_block\r\n"
+            "From: <>\r\n"
+            "\r\n");
+}
+
+TEST(ScanRequest, AddressesAsRspamdReadsThem) {
+  struct Row {
+    std::string what;
+    std::string recipient;
+    std::string expected;
+    std::size_t left_out;
+  };
+  const Row rows[] = {
+      {"plain", "b@example.org", "Rcpt: <b@example.org>\r\n", 0},
+      {"case is kept", "B@Example.ORG", "Rcpt: <B@Example.ORG>\r\n", 0},
+      {"no domain", "root", "Rcpt: <root@mail.example.org>\r\n", 0},
+      {"two at a comma", "a,b@example.org", "", 1},
+      {"quoted", "\"a\"@example.org", "", 1},
+      {"not ASCII", "j\xc3\xb6rg@example.org", "", 1},
+      {"a header of its own", "b@example.org\r\nPassword: x", "", 1},
+      {"angle brackets", "<b@example.org>", "", 1},
+      {"a blank", "b c@example.org", "", 1},
+      {"empty", "", "", 1},
+      {"too long", std::string(1024, 'b') + "@example.org", "", 1},
+  };
+  for (const Row& row : rows) {
+    mail::Envelope envelope;
+    envelope.recipients = {row.recipient};
+    envelope.mta_name = "mail.example.org";
+    const ScanRequest request = scan_request(envelope, {.endpoint = UnixEndpoint{"/s"}}, 0);
+    EXPECT_TRUE(request.head.ends_with("From: <>\r\n" + row.expected + "\r\n")) << row.what << "\n" << request.head;
+    EXPECT_EQ(request.recipients_left_out, row.left_out) << row.what;
+  }
+}
+
+TEST(ScanRequest, SenderWithoutDomainAndSenderThatIsNone) {
+  mail::Envelope envelope;
+  envelope.sender = "root";
+  EXPECT_NE(scan_request(envelope, {.endpoint = UnixEndpoint{"/s"}}, 0).head.find("From: <root@localhost>\r\n"),
+            std::string::npos);
+  envelope.sender = "a,\xff@example.com";
+  EXPECT_EQ(scan_request(envelope, {.endpoint = UnixEndpoint{"/s"}}, 0).head.find("From:"), std::string::npos);
+}
+
+TEST(ScanRequest, HostileValuesStayOneLine) {
+  mail::Envelope envelope = full_envelope();
+  envelope.helo = "x\r\nDeliver-To: \r\n\r\n";
+  envelope.user = std::string("a\0b\"c", 5) + "\xe9";
+  envelope.hostname = " \t\r\n";
+  const std::string head = scan_request(envelope, {.endpoint = UnixEndpoint{"/s"}}, 0).head;
+  EXPECT_NE(head.find("Helo: x Deliver-To:\r\n"), std::string::npos) << head;
+  EXPECT_NE(head.find("User: a b'c?\r\n"), std::string::npos) << head;
+  EXPECT_EQ(head.find("Hostname"), std::string::npos) << head;
+}
+
+TEST(ScanRequest, RecipientsBeyondTheBoundAreCounted) {
+  mail::Envelope envelope = full_envelope();
+  envelope.recipients.assign(10000, "user@example.org");
+  const ScanRequest request = scan_request(envelope, {.endpoint = UnixEndpoint{"/s"}}, 0);
+  const std::size_t line = std::string_view("Rcpt: <user@example.org>\r\n").size();
+  EXPECT_LE(request.head.size(), max_request_head);
+  EXPECT_GT(request.head.size() + line, max_request_head);
+  EXPECT_TRUE(request.head.ends_with("Rcpt: <user@example.org>\r\n\r\n"));
+  std::size_t sent = 0;
+  for (std::size_t at = 0; (at = request.head.find("\r\nRcpt: ", at)) != std::string::npos; ++at) ++sent;
+  EXPECT_EQ(sent + request.recipients_left_out, envelope.recipients.size());
+}
+
+}  // namespace
+}  // namespace mailbridge::rspamd
