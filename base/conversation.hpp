@@ -42,6 +42,16 @@ struct Ending {
   std::string error = {};  // failed: the system's words ("Connection reset by peer")
 };
 
+// As a transcript names it: "closed", "timed_out", "failed Connection reset by peer".
+inline std::string to_string(const Ending& ending) {
+  switch (ending.kind) {
+    case Ending::Kind::closed: return "closed";
+    case Ending::Kind::timed_out: return "timed_out";
+    case Ending::Kind::failed: break;
+  }
+  return ending.error.empty() ? "failed" : "failed " + ending.error;
+}
+
 template <class M>
 concept Conversation = requires(M& machine, TimePoint now, std::size_t n, std::string_view bytes, const Ending& ending) {
   { machine.next(now) } -> std::same_as<Step>;

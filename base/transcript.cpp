@@ -55,10 +55,10 @@ std::optional<Line> parse_line(std::string_view line, std::size_t at) {
   if (std::string_view("SRDM").find(parsed.lane) == std::string_view::npos) return std::nullopt;
   unsigned number = 0;
   std::size_t digits = 0;
-  while (digits < line.size() && digits < 3 && line[digits] >= '0' && line[digits] <= '9') {
+  while (digits < line.size() && digits < 7 && line[digits] >= '0' && line[digits] <= '9') {
     number = number * 10 + static_cast<unsigned>(line[digits++] - '0');
   }
-  if (digits > 0 && (number == 0 || number > 99)) return std::nullopt;
+  if (digits > 0 && (number == 0 || number > 999999)) return std::nullopt;
   if (digits > 0) parsed.number = number;
   line.remove_prefix(digits);
   if (line.empty() || std::string_view("><!").find(line[0]) == std::string_view::npos) return std::nullopt;

@@ -5,7 +5,7 @@
 //   R> bytes   R< bytes   rspamd to us, us to rspamd; R2> is the second scan, R> the first
 //   D> bytes   D< bytes   the LMTP server to us, us to it
 //   M> bytes              the mail on standard input
-//   S!  R!  R2!  D!  M!   an ending: closed, timed_out, failed
+//   S!  R!  R2!  D!  M!   an ending: closed, timed_out, or failed and the system's words
 //   T 1500                milliseconds pass
 //   N text                a log note that holds this text is expected
 //   E 75                  the expected exit status
@@ -29,7 +29,7 @@ struct Line {
   std::size_t at;  // line in the file, from 1
 };
 
-// Takes any input: what is no line of a lane is a comment. Numbers above 99 make a comment as well.
+// Takes any input: what is no line of a lane is a comment. Numbers above 999,999 make a comment as well.
 std::vector<Line> parse(std::string_view text);
 
 // The bytes as one or more lines of a lane ("R2>"), for a recorder.

@@ -24,7 +24,7 @@
 namespace mailbridge::net {
 
 // Returns when the machine is Done. `watch(direction, bytes)` sees what crosses the wire ('>' towards us, '<' from us), for a recorder;
-// for an ending it gets '!' and the ending's name.
+// for an ending it gets '!' and to_string(ending).
 template <class Socket, Conversation Machine, class Watch>
 asio::awaitable<void> converse(Socket& socket, Machine& machine, Watch watch) {
   using namespace asio::experimental::awaitable_operators;
@@ -33,8 +33,9 @@ asio::awaitable<void> converse(Socket& socket, Machine& machine, Watch watch) {
   std::array<char, 16384> in;
   bool writable = true;
   const auto end = [&](Ending::Kind kind, std::string error = {}) {
-    watch('!', kind == Ending::Kind::closed ? "closed" : kind == Ending::Kind::timed_out ? "timed_out" : "failed");
-    machine.end(Ending{kind, std::move(error)});
+    const Ending ending{kind, std::move(error)};
+    watch('!', to_string(ending));
+    machine.end(ending);
   };
   socket.non_blocking(true);
   for (;;) {
