@@ -1,17 +1,27 @@
 #include "mail/envelope.hpp"
 
 namespace mailbridge::mail {
+namespace {
 
-std::string normalised_address(std::string_view text) {
-  // smtpd's mailaddr parser takes what follows the first ':' that stands before the '@' of the mailbox itself.
-  if (const std::size_t colon = text.find(':'); colon != std::string_view::npos && text.find('@', colon) != std::string_view::npos) {
-    text.remove_prefix(colon + 1);
-  }
-  std::string address;
-  address.reserve(text.size());
+void append_sane(std::string& out, std::string_view text) {
   for (const char c : text) {
-    if (c > 0x20 && c < 0x7f && c != '<' && c != '>') address += c;
+    if (c > 0x20 && c < 0x7f && c != '<' && c != '>') out += c;
   }
+}
+
+}  // namespace
+
+std::string normalised_address(std::string_view text, std::string_view default_domain) {
+  const std::size_t at = text.rfind('@');
+  std::string_view local = text.substr(0, at);
+  const std::string_view domain = at == std::string_view::npos ? std::string_view{} : text.substr(at + 1);
+  if (const std::size_t colon = local.find(':'); colon != std::string_view::npos) local.remove_prefix(colon + 1);
+  std::string address;
+  append_sane(address, local);
+  if (address.empty()) return address;
+  address += '@';
+  append_sane(address, domain.empty() ? default_domain : domain);
+  if (address.ends_with('@')) address.pop_back();
   return address;
 }
 

@@ -20,8 +20,9 @@ struct Envelope {
   std::string tls_cipher;   // "TLS_AES_256_GCM_SHA384"
 };
 
-// An address as smtpd reads it: a source route ("@a,@b:user@host") is dropped, and what is left holds printable ASCII only,
-// without angle brackets and blanks. Empty when nothing sane is left. `text` stands between '<' and '>' of the client's command.
-std::string normalised_address(std::string_view text);
+// An address as smtpd reads it (smtp_session.c, smtp_mailaddr): the domain follows the last '@', of the local part everything up to its
+// first ':' (a source route) is dropped, and an address without a domain gets `default_domain`. What is left holds printable ASCII
+// without blanks and angle brackets. `text` stands between '<' and '>' of the client's command; empty in, empty out: the null sender.
+std::string normalised_address(std::string_view text, std::string_view default_domain);
 
 }  // namespace mailbridge::mail

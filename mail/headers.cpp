@@ -1,0 +1,196 @@
+#include "mail/headers.hpp"
+
+#include <algorithm>
+
+#include "base/text.hpp"
+
+namespace mailbridge::mail {
+namespace {
+
+constexpr std::size_t max_line = 997;          // below 998, RFC 5322 2.1.1
+constexpr std::size_t max_name = 256;          // smtpd refuses names above 1,023; no header in use comes near either
+constexpr std::size_t max_value = 32 * 1024;   // smtpd refuses some fields from 64 KiB on
+
+bool is_blank(char c) { return c == ' ' || c == '\t'; }
+
+bool is_name(std::string_view name) {
+  return !name.empty() && name.size() <= max_name && std::all_of(name.begin(), name.end(), [](char c) { return c > 0x20 && c < 0x7f && c != ':'; });
+}
+
+// Where to break a line that is too long: before a blank, after ',' or ';', or anywhere but within a UTF-8 sequence.
+std::size_t break_at(std::string_view line) {
+  const std::size_t half = max_line / 2;
+  for (std::size_t i = max_line; i > half; --i) {
+    if (is_blank(line[i]) && !is_blank(line[i - 1])) return i;
+  }
+  for (std::size_t i = max_line; i > half; --i) {
+    if (line[i - 1] == ',' || line[i - 1] == ';') return i;
+  }
+  std::size_t i = max_line;
+  while (i > half && (static_cast<unsigned char>(line[i]) & 0xc0) == 0x80) --i;
+  return i;
+}
+
+void append_folded(std::string& out, std::string line) {
+  while (line.size() > max_line) {
+    const std::size_t at = break_at(line);
+    out.append(line, 0, at);
+    out += "\r\n";
+    line.erase(0, at);
+    if (!is_blank(line[0])) line.insert(0, 1, '\t');
+  }
+  out += line;
+  out += "\r\n";
+}
+
+}  // namespace
+
+std::string_view raw_value(const Field& field) {
+  const std::size_t colon = field.raw.find(':');
+  return colon == std::string_view::npos ? std::string_view{} : field.raw.substr(colon + 1);
+}
+
+HeaderSection parse_headers(std::string_view message) {
+  HeaderSection section;
+  std::string_view rest = message;
+  while (!rest.empty()) {
+    const std::size_t lf = rest.find('\n');
+    const std::string_view raw = rest.substr(0, lf == std::string_view::npos ? rest.size() : lf + 1);
+    if (raw == "\r\n" || raw == "\n") break;
+    rest.remove_prefix(raw.size());
+    if (is_blank(raw[0]) && !section.fields.empty()) {
+      std::string_view& last = section.fields.back().raw;
+      last = std::string_view(last.data(), last.size() + raw.size());
+      continue;
+    }
+    Field field{{}, raw};
+    if (const std::size_t colon = raw.find(':'); colon != std::string_view::npos) {
+      std::string_view name = raw.substr(0, colon);
+      while (!name.empty() && is_blank(name.back())) name.remove_suffix(1);
+      field.name = name;
+    }
+    section.fields.push_back(field);
+  }
+  section.size = message.size() - rest.size();
+  return section;
+}
+
+std::string make_field(std::string_view name, std::string_view value) {
+  std::string out;
+  if (!is_name(name)) return out;
+  value = value.substr(0, max_value);
+  std::string line(name);
+  line += ':';
+  bool first = true;
+  while (!value.empty()) {
+    const std::size_t end = value.find_first_of("\r\n");
+    std::string_view piece = value.substr(0, end);
+    value.remove_prefix(end == std::string_view::npos ? value.size() : end + 1);
+    if (trim(piece).empty()) continue;
+    if (first) {
+      line += ' ';
+      piece.remove_prefix(piece.find_first_not_of(" \t"));
+    } else {
+      append_folded(out, std::move(line));
+      line.clear();
+      if (!is_blank(piece[0])) line += '\t';
+    }
+    first = false;
+    for (const char c : piece) {
+      const auto byte = static_cast<unsigned char>(c);
+      if ((byte >= 0x20 && byte != 0x7f) || c == '\t') line += c;
+    }
+  }
+  append_folded(out, std::move(line));
+  return out;
+}
+
+HeaderEditor::HeaderEditor(const HeaderSection& section, const std::vector<bool>& doomed, std::size_t head) {
+  entries_.reserve(section.fields.size());
+  for (std::size_t i = 0; i < section.fields.size(); ++i) {
+    if (doomed[i]) continue;
+    if (i < head) ++head_;
+    entries_.push_back({section.fields[i].name, section.fields[i].raw, {}});
+  }
+}
+
+bool HeaderEditor::insert(std::string_view name, std::string_view value, int order) {
+  std::string made = make_field(name, value);
+  if (made.empty()) return false;
+  const std::size_t size = entries_.size();
+  std::size_t at = 0;
+  if (order > 0) {
+    at = std::min(size, head_ + static_cast<std::size_t>(order));
+  } else if (order < 0) {
+    const auto from_end = static_cast<std::size_t>(-(order + 1));
+    at = from_end < size ? size - from_end : 0;
+  }
+  entries_.insert(entries_.begin() + static_cast<std::ptrdiff_t>(at), Entry{name, {}, std::move(made)});
+  return true;
+}
+
+bool HeaderEditor::replace(std::string_view name, std::string_view value) {
+  const auto found = std::find_if(entries_.begin(), entries_.end(), [&](const Entry& entry) { return iequals(entry.name, name); });
+  if (found == entries_.end()) return insert(name, value, -1);
+  std::string made = make_field(name, value);
+  if (made.empty()) return false;
+  *found = Entry{name, {}, std::move(made)};
+  return true;
+}
+
+std::string HeaderEditor::bytes() const {
+  std::size_t size = 0;
+  for (const Entry& entry : entries_) size += entry.raw.size() + entry.made.size();
+  std::string out;
+  out.reserve(size);
+  for (const Entry& entry : entries_) {
+    out += entry.raw;
+    out += entry.made;
+  }
+  return out;
+}
+
+void mark_removed(const HeaderSection& section, std::string_view name, int index, std::vector<bool>& doomed) {
+  std::vector<std::size_t> named;
+  for (std::size_t i = 0; i < section.fields.size(); ++i) {
+    if (iequals(section.fields[i].name, name)) named.push_back(i);
+  }
+  if (index == 0) {
+    for (const std::size_t i : named) doomed[i] = true;
+    return;
+  }
+  const auto count = static_cast<long long>(named.size());
+  const long long at = index > 0 ? index - 1LL : count + index;
+  if (at >= 0 && at < count) doomed[named[static_cast<std::size_t>(at)]] = true;
+}
+
+std::string authserv_id(std::string_view value) {
+  std::size_t i = 0;
+  const auto skip = [&] {  // blanks, line ends and nested comments (CFWS, RFC 5322 3.2.2)
+    int depth = 0;
+    for (; i < value.size(); ++i) {
+      const char c = value[i];
+      if (c == '(') ++depth;
+      else if (c == ')' && depth > 0) --depth;
+      else if (c == '\\' && depth > 0) ++i;
+      else if (depth == 0 && !is_blank(c) && c != '\r' && c != '\n') return;
+    }
+  };
+  skip();
+  std::string id;
+  if (i < value.size() && value[i] == '"') {
+    for (++i; i < value.size() && value[i] != '"'; ++i) {
+      if (value[i] == '\\' && i + 1 < value.size()) ++i;
+      id += value[i];
+    }
+    return id;
+  }
+  for (; i < value.size(); ++i) {
+    const char c = value[i];
+    if (static_cast<unsigned char>(c) <= 0x20 || c == ';' || c == '(') break;
+    id += c;
+  }
+  return id;
+}
+
+}  // namespace mailbridge::mail

@@ -1,0 +1,67 @@
+// The header section of a message and its edits (RFC 5322 2.2).
+//
+// A section ends at the first empty line. What stands in it and is no field (no colon, no name) is kept as a field without a name: smtpd
+// refuses such mail in the end, and readers disagree about where its header section ends, so nothing after it may escape us.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace mailbridge::mail {
+
+struct Field {
+  std::string_view name;  // as written, without blanks before the colon; empty for what is no field
+  std::string_view raw;   // the whole field with its folds, up to and with the last line end
+};
+
+// The value of a field, as written: what follows the colon, folds and final line end included.
+std::string_view raw_value(const Field& field);
+
+struct HeaderSection {
+  std::vector<Field> fields;
+  std::size_t size = 0;  // bytes of the section; what follows begins with the empty line, unless the message ends here
+};
+
+// Views into `message`, whose lines end in LF or CRLF.
+HeaderSection parse_headers(std::string_view message);
+
+// A field as it is sent, its lines ended by CRLF. `value` may be folded with any newline style: each of its lines becomes a line of the
+// field (a continuation without a leading blank gets a tab, an empty one is dropped), control bytes go, and every line stays below
+// 998 bytes (RFC 5322 2.1.1). Empty when `name` is no field name (RFC 5322 3.6.8: printable ASCII but ':', 1 to 256 bytes).
+std::string make_field(std::string_view name, std::string_view value);
+
+// The header section as it will leave. First all removals, then additions.
+class HeaderEditor {
+ public:
+  // `section` must outlive the editor. `doomed[i]`: field i goes. `head` is how many fields at the top are not counted as a position: what
+  // smtpd itself wrote above its Received field.
+  HeaderEditor(const HeaderSection& section, const std::vector<bool>& doomed, std::size_t head);
+
+  // order 0: very top; n > 0: after the n-th field; -1: at the end; -k: as the k-th from the end; beyond either end: at that end.
+  // As rspamd's milter does it: several insertions at one position push each other down. False for a name that is none.
+  bool insert(std::string_view name, std::string_view value, int order);
+
+  // Replaces the first field of that name, or adds one at the end.
+  bool replace(std::string_view name, std::string_view value);
+
+  std::string bytes() const;
+
+ private:
+  struct Entry {
+    std::string_view name;
+    std::string_view raw;  // of the message
+    std::string made;      // or made here
+  };
+  std::vector<Entry> entries_;
+  std::size_t head_ = 0;
+};
+
+// Marks what remove(name, index) names: 0 all, k > 0 the k-th from the top, k < 0 the k-th from the end; counted on `section` as it is.
+void mark_removed(const HeaderSection& section, std::string_view name, int index, std::vector<bool>& doomed);
+
+// The authserv-id of an Authentication-Results value (RFC 8601 2.2): comments skipped, quotes removed. Empty when there is none.
+std::string authserv_id(std::string_view value);
+
+}  // namespace mailbridge::mail
