@@ -1,0 +1,189 @@
+#include "filter/app.hpp"
+
+#include <poll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <unordered_map>
+#include <utility>
+#include <variant>
+
+#include <asio/awaitable.hpp>
+#include <asio/bind_cancellation_slot.hpp>
+#include <asio/buffer.hpp>
+#include <asio/cancellation_signal.hpp>
+#include <asio/co_spawn.hpp>
+#include <asio/io_context.hpp>
+#include <asio/posix/stream_descriptor.hpp>
+#include <asio/steady_timer.hpp>
+#include <asio/use_awaitable.hpp>
+
+#include "filter/recorder.hpp"
+#include "net/connect.hpp"
+#include "net/converse.hpp"
+#include "net/log.hpp"
+#include "rspamd/exchange.hpp"
+
+namespace mailbridge::filter {
+namespace {
+
+constexpr std::size_t read_size = 64 * 1024;
+constexpr int farewell_ms = 1000;  // for what is still to be written when smtpd is gone
+
+class App {
+ public:
+  explicit App(const AppSettings& settings)
+      : settings_(settings), engine_(settings.engine), in_(io_, STDIN_FILENO), out_(io_, STDOUT_FILENO), deadline_(io_) {
+    out_.non_blocking(true);
+    if (settings.record_directory.empty()) return;
+    auto recorder = Recorder::open(settings.record_directory, settings.engine, now());
+    if (recorder) recorder_ = std::move(*recorder);
+    else net::log(Level::error, recorder.error().what);
+  }
+
+  [[noreturn]] void run() {
+    read();
+    for (;;) {
+      try {
+        io_.run();
+        leave();
+      } catch (const std::exception& error) {
+        // Whatever it was (memory, most likely), smtpd and the other sessions are better off with us than without.
+        net::log(Level::error, std::string("carrying on after: ") + error.what());
+      }
+    }
+  }
+
+ private:
+  // Whole milliseconds since start, so that a recording's T lanes lead to the same figures when it is played.
+  TimePoint now() const { return start_ + std::chrono::floor<std::chrono::milliseconds>(Clock::now() - start_); }
+
+  void read() {
+    in_.async_read_some(asio::buffer(in_buffer_), [this](const asio::error_code& error, std::size_t n) {
+      if (error) return leave();
+      const std::string_view bytes(in_buffer_.data(), n);
+      const TimePoint at = now();
+      if (recorder_) recorder_->smtpd('>', bytes, at);
+      read();
+      engine_.receive(bytes, at);
+      pump();
+    });
+  }
+
+  // What the engine wants done. To be called after anything was said to it.
+  void pump() {
+    for (Command& command : engine_.take_commands()) {
+      std::visit([this](auto& wanted) { carry_out(wanted); }, command);
+    }
+    write();
+    if (const auto due = engine_.next_deadline(); due && due != deadline_.expiry()) {
+      deadline_.expires_at(*due);
+      deadline_.async_wait([this](const asio::error_code& error) {
+        if (error) return;
+        deadline_.expires_at(TimePoint::max());
+        engine_.tick(now());
+        pump();
+      });
+    }
+  }
+
+  void carry_out(Note& note) {
+    if (recorder_) recorder_->note(note, now());
+    net::log(note);
+  }
+
+  void carry_out(CancelScan& command) {
+    if (const auto scan = scans_.find(command.id); scan != scans_.end()) scan->second->emit(asio::cancellation_type::terminal);
+  }
+
+  void carry_out(StartScan& command) {
+    const ScanId id = command.id;
+    const auto signal = std::make_shared<asio::cancellation_signal>();
+    scans_.emplace(id, signal);
+    asio::co_spawn(io_, scan(std::move(command)), asio::bind_cancellation_slot(signal->slot(), [this, id, signal](std::exception_ptr) {
+                     scans_.erase(id);  // a cancelled scan ends with an exception, and its result is no longer wanted
+                   }));
+  }
+
+  asio::awaitable<void> scan(StartScan command) {
+    const ScanId id = command.id;
+    rspamd::Exchange exchange(std::move(command.head), std::move(command.message), command.until);
+    const auto watch = [this, id](char direction, std::string_view bytes) {
+      if (recorder_) recorder_->rspamd(id, direction, bytes, now());
+    };
+    auto socket = co_await net::connect(settings_.engine.rspamd, std::min(command.until, Clock::now() + settings_.connect_timeout));
+    if (socket) {
+      co_await net::converse(*socket, exchange, watch);
+      socket->close();
+    } else {
+      const net::ConnectError& error = socket.error();
+      const Ending ending{error.timed_out ? Ending::Kind::timed_out : Ending::Kind::failed, error.what};
+      watch('!', to_string(ending));
+      exchange.end(ending);
+    }
+    engine_.scan_finished(id, exchange.result(), now());
+    pump();
+  }
+
+  // One window at a time, so that a long message leaves the other sessions their turn.
+  void write() {
+    if (writing_) return;
+    const std::string_view bytes = engine_.output();
+    if (bytes.empty()) return;
+    asio::error_code error;
+    const std::size_t n = out_.write_some(asio::buffer(bytes), error);
+    if (!error) written(n);
+    else if (error != asio::error::would_block && error != asio::error::try_again) return leave();
+    if (engine_.output().empty()) return;
+    writing_ = true;
+    out_.async_wait(asio::posix::stream_descriptor::wait_write, [this](const asio::error_code&) {
+      writing_ = false;
+      write();
+    });
+  }
+
+  void written(std::size_t n) {
+    if (recorder_) recorder_->smtpd('<', engine_.output().substr(0, n), now());
+    engine_.written(n);
+  }
+
+  [[noreturn]] void leave() {
+    engine_.end_of_input();
+    for (Command& command : engine_.take_commands()) {
+      if (auto* note = std::get_if<Note>(&command)) carry_out(*note);
+    }
+    for (std::string_view bytes = engine_.output(); !bytes.empty(); bytes = engine_.output()) {
+      pollfd poll{STDOUT_FILENO, POLLOUT, 0};
+      if (::poll(&poll, 1, farewell_ms) != 1) break;
+      const ssize_t n = ::write(STDOUT_FILENO, bytes.data(), bytes.size());
+      if (n <= 0) break;
+      written(static_cast<std::size_t>(n));
+    }
+    _exit(0);
+  }
+
+  const AppSettings settings_;
+  const TimePoint start_ = Clock::now();
+  asio::io_context io_{1};
+  Engine engine_;
+  std::optional<Recorder> recorder_;
+  asio::posix::stream_descriptor in_;
+  asio::posix::stream_descriptor out_;
+  asio::steady_timer deadline_;
+  std::array<char, read_size> in_buffer_{};
+  bool writing_ = false;
+  std::unordered_map<ScanId, std::shared_ptr<asio::cancellation_signal>> scans_;
+};
+
+}  // namespace
+
+void serve(const AppSettings& settings) {
+  static App app(settings);
+  app.run();
+}
+
+}  // namespace mailbridge::filter

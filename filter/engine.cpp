@@ -1,0 +1,367 @@
+#include "filter/engine.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <utility>
+
+#include "base/dot_stuffing.hpp"
+#include "base/text.hpp"
+#include "rspamd/scan_request.hpp"
+
+namespace mailbridge::filter {
+namespace {
+
+// smtpd takes lines of 65,534 bytes from a client and puts less than 100 in front.
+constexpr std::size_t max_smtpd_line = 128 * 1024;
+// Enough to fill smtpd's socket; a message being written needs no second copy of itself.
+constexpr std::size_t output_window = 64 * 1024;
+constexpr std::size_t symbols_logged = 5;
+// The exchange with rspamd ends itself at the scan's deadline; should its driver be stuck, we do not wait for longer than this.
+constexpr Duration grace = std::chrono::seconds(1);
+
+constexpr std::string_view registrations =
+    "register|report|smtp-in|link-connect\n"
+    "register|report|smtp-in|link-greeting\n"
+    "register|report|smtp-in|link-identify\n"
+    "register|report|smtp-in|link-tls\n"
+    "register|report|smtp-in|link-auth\n"
+    "register|report|smtp-in|link-disconnect\n"
+    "register|report|smtp-in|tx-begin\n"
+    "register|report|smtp-in|tx-mail\n"
+    "register|report|smtp-in|tx-rcpt\n"
+    "register|report|smtp-in|tx-commit\n"
+    "register|report|smtp-in|tx-rollback\n"
+    "register|report|smtp-in|tx-reset\n"
+    "register|filter|smtp-in|data-line\n"
+    "register|filter|smtp-in|commit\n"
+    "register|ready\n";
+
+constexpr std::string_view no_verdict = "451 4.3.0 Message could not be scanned, try again later";
+constexpr std::string_view out_of_order = "451 4.3.0 Mail scanning is out of order, try again later";
+constexpr std::string_view line_too_long = "554 5.6.0 Message holds a line that is too long";
+
+// "192.0.2.1:25", "[2001:db8::1]:25", "unix:/var/run/smtpd.sock"; the local socket is this host.
+std::string client_ip(std::string_view src) {
+  if (src.starts_with("unix:") || src == "local") return "127.0.0.1";
+  if (src.starts_with('[')) src = src.substr(1, src.find(']') - 1);
+  else src = src.substr(0, src.rfind(':'));
+  if (istarts_with(src, "IPv6:")) src.remove_prefix(5);
+  return std::string(src);
+}
+
+std::string milliseconds(Duration duration) {
+  return std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(duration).count());
+}
+
+std::string decimal(double value) {
+  std::array<char, 64> text{};
+  std::snprintf(text.data(), text.size(), "%.2f", value);
+  return text.data();
+}
+
+std::string top_symbols(std::vector<rspamd::Symbol> symbols) {
+  std::stable_sort(symbols.begin(), symbols.end(),
+                   [](const rspamd::Symbol& a, const rspamd::Symbol& b) { return std::abs(a.score) > std::abs(b.score); });
+  std::string text;
+  for (std::size_t i = 0; i < symbols.size() && i < symbols_logged; ++i) {
+    if (i > 0) text += ',';
+    text += symbols[i].name + "(" + decimal(symbols[i].score) + ")";
+  }
+  return text;
+}
+
+}  // namespace
+
+Engine::Engine(Settings settings) : settings_(std::move(settings)), lines_(max_smtpd_line) {}
+
+void Engine::receive(std::string_view bytes, TimePoint now) {
+  lines_.feed(bytes, [&](std::string_view line, bool cut) { on_line(line, cut, now); });
+}
+
+void Engine::on_line(std::string_view text, bool cut, TimePoint now) {
+  const auto line = parse_line(text);
+  if (!line) return note(Level::error, line.error().what);
+  if (const auto* config = std::get_if<Config>(&line->event)) return on_config(*config);
+  if (const auto* connect = std::get_if<LinkConnect>(&line->event)) {
+    Session& session = sessions_[line->session_key];
+    end_transaction(session, "superseded");
+    session = Session{};
+    session.key = line->session_key;
+    session.id = line->session;
+    session.version = line->version;
+    session.client.ip = client_ip(connect->src);
+    if (connect->fcrdns == "pass" && connect->rdns != "<unknown>") session.client.hostname = connect->rdns;
+    return;
+  }
+  const auto found = sessions_.find(line->session_key);
+  Session* session = found == sessions_.end() ? nullptr : &found->second;
+
+  struct Visitor {
+    Engine& engine;
+    const SmtpdLine& line;
+    Session* session;
+    bool cut;
+    TimePoint now;
+
+    void operator()(const Config&) const {}
+    void operator()(const LinkConnect&) const {}
+    void operator()(const OtherReport&) const {}
+    void operator()(const LinkGreeting& event) const {
+      if (session) session->client.mta_name = event.hostname;
+    }
+    void operator()(const LinkIdentify& event) const {
+      if (session) session->client.helo = event.name;
+    }
+    void operator()(const LinkTls& event) const {
+      if (!session) return;
+      session->client.tls_version = event.version;
+      session->client.tls_cipher = event.cipher;
+    }
+    void operator()(const LinkAuth& event) const {
+      if (session && event.result == "pass") session->client.user = event.user;
+    }
+    void operator()(const LinkDisconnect&) const {
+      if (!session) return;
+      engine.end_transaction(*session, "disconnected");
+      engine.sessions_.erase(line.session_key);
+    }
+    void operator()(const TxBegin& event) const {
+      if (!session) return;
+      engine.end_transaction(*session, "superseded");
+      session->tx.msgid = event.msgid;
+    }
+    void operator()(const TxMail& event) const {
+      if (session && event.result == "ok") session->tx.sender = mail::normalised_address(event.address, session->client.mta_name);
+    }
+    void operator()(const TxRcpt& event) const {
+      if (!session || event.result != "ok") return;
+      session->tx.recipients.push_back(mail::normalised_address(event.address, session->client.mta_name));
+    }
+    void operator()(const TxCommit&) const {
+      if (session) engine.end_transaction(*session, "committed");
+    }
+    void operator()(const TxRollback&) const {
+      if (session) engine.end_transaction(*session, "rolled-back");
+    }
+    void operator()(const TxReset&) const {
+      if (session) engine.end_transaction(*session, "reset");
+    }
+    void operator()(const DataLine& event) const {
+      if (session) return engine.on_data_line(*session, event, cut, now);
+      // A session that is gone, or one whose beginning we never saw: nothing is kept of it, and its message is refused.
+      if (!is_end_of_data(event.line)) return;
+      engine.out_ += answer_prefix("filter-dataline", dialect_of(line.version), line.session, event.token);
+      engine.out_ += ".\n";
+    }
+    void operator()(const Commit& event) const {
+      const std::string_view refusal = session ? engine.on_commit(*session) : no_verdict;
+      engine.out_ += answer_prefix("filter-result", dialect_of(line.version), line.session, event.token);
+      engine.out_ += refusal.empty() ? "proceed" : "reject|";
+      engine.out_ += refusal;
+      engine.out_ += '\n';
+    }
+    void operator()(const OtherRequest& event) const {
+      engine.note(Level::warn, "smtpd asked about a phase that was not registered: " + printable(event.phase, 40));
+      engine.out_ += answer_prefix("filter-result", dialect_of(line.version), line.session, event.token) + "proceed\n";
+    }
+  };
+  std::visit(Visitor{*this, *line, session, cut, now}, line->event);
+}
+
+void Engine::on_config(const Config& config) {
+  if (config.key == "admd") admd_ = config.value;
+  if (config.key == "smtpd-version") smtpd_version_ = config.value;
+  if (config.key != "ready" || registered_) return;
+  registered_ = true;
+  out_ += registrations;
+  note(Level::info, "registered with OpenSMTPD " + printable(smtpd_version_, 40));
+}
+
+void Engine::on_data_line(Session& session, const DataLine& event, bool cut, TimePoint now) {
+  Transaction& tx = session.tx;
+  if (tx.ended || tx.answered) return;
+  tx.data_token = event.token;
+  if (!cut && is_end_of_data(event.line)) {
+    tx.ended = true;
+    return end_of_data(session, now);
+  }
+  tx.size += event.line.size() + 2;
+  if (cut || event.line.size() > max_dataline) tx.too_long = true;
+  if (tx.too_long || settings_.out_of_order) {
+    tx.message.reset();
+    return;
+  }
+  tx.longest = std::max(tx.longest, event.line.size());
+  if (!tx.message) tx.message = std::make_shared<mail::Message>();
+  tx.message->append_line(unstuffed(event.line));
+}
+
+void Engine::end_of_data(Session& session, TimePoint now) {
+  Transaction& tx = session.tx;
+  const mail::Envelope& client = session.client;
+  std::string& log = tx.log;
+  append_field(log, "session", session.id);
+  append_field(log, "msgid", tx.msgid);
+  append_field(log, "ip", client.ip);
+  append_field(log, "from", tx.sender);
+  append_field(log, "rcpts", std::to_string(tx.recipients.size()));
+  append_field(log, "size", std::to_string(tx.size));
+  if (settings_.out_of_order) return refuse(session, out_of_order);
+  if (tx.too_long) return refuse(session, line_too_long);
+  if (dialect_of(session.version).cuts_long_lines && tx.longest > cut_dataline) {
+    note(Level::warn, "session=" + session.id + " msgid=" + printable(tx.msgid, 16) + " a line of " + std::to_string(tx.longest) +
+                          " bytes will be cut to 1997 by this version of smtpd");
+  }
+  start_scan(session, now);
+}
+
+void Engine::start_scan(Session& session, TimePoint now) {
+  Transaction& tx = session.tx;
+  if (!tx.message) tx.message = std::make_shared<mail::Message>();
+  mail::Envelope envelope = session.client;
+  envelope.sender = tx.sender;
+  envelope.recipients = tx.recipients;
+  envelope.queue_id = tx.msgid;
+  rspamd::ScanRequest request = rspamd::scan_request(envelope, {settings_.rspamd, settings_.settings_id, session.id}, tx.message->size());
+  if (request.recipients_left_out > 0) append_field(tx.log, "rcpts_not_scanned", std::to_string(request.recipients_left_out));
+  const ScanId id = next_scan_++;
+  const TimePoint until = now + settings_.scan_timeout;
+  tx.scan = id;
+  tx.scan_started = now;
+  scans_.emplace(id, Scan{session.key, until + grace});
+  commands_.emplace_back(StartScan{id, std::move(request.head), tx.message, until});
+}
+
+void Engine::scan_finished(ScanId id, rspamd::ScanResult result, TimePoint now) {
+  const auto scan = scans_.find(id);
+  if (scan == scans_.end()) return;
+  Session& session = sessions_.at(scan->second.session_key);
+  scans_.erase(scan);
+  session.tx.scan.reset();
+  decide(session, result, now);
+}
+
+void Engine::tick(TimePoint now) {
+  while (!scans_.empty() && scans_.begin()->second.until <= now) {
+    const ScanId id = scans_.begin()->first;
+    commands_.emplace_back(CancelScan{id});
+    scan_finished(id, tl::unexpected(rspamd::ScanFailure{rspamd::ScanFailure::Kind::timed_out, "no verdict in time"}), now);
+  }
+}
+
+std::optional<TimePoint> Engine::next_deadline() const {
+  if (scans_.empty()) return std::nullopt;
+  return scans_.begin()->second.until;
+}
+
+void Engine::decide(Session& session, const rspamd::ScanResult& result, TimePoint now) {
+  Transaction& tx = session.tx;
+  Decision decision = filter::decide(tx.message->from(0), result, settings_.on_error, {admd_, session.client.mta_name});
+  if (result) {
+    append_field(tx.log, "action", result->action);
+    append_field(tx.log, "score", decimal(result->score) + "/" + decimal(result->required_score));
+    append_field(tx.log, "symbols", top_symbols(result->symbols));
+    if (result->has_rewritten_body) append_field(tx.log, "not_applied", "rewritten body");
+    for (const std::string& name : result->unsupported) append_field(tx.log, "not_applied", name);
+  } else {
+    tx.log_level = Level::warn;
+    append_field(tx.log, "error", to_string(result.error().kind));
+    append_field(tx.log, "reason", result.error().what);
+  }
+  for (const std::string& name : decision.dropped_headers) append_field(tx.log, "header_dropped", name);
+  append_field(tx.log, "scan_ms", milliseconds(now - tx.scan_started));
+  if (!decision.refusal.empty()) return refuse(session, decision.refusal);
+  append_field(tx.log, "answer", "proceed");
+  tx.answered = true;
+  emissions_.push_back({session.key, answer_prefix("filter-dataline", dialect_of(session.version), session.id, tx.data_token),
+                        std::move(decision.header_bytes), 0, std::move(tx.message), decision.body_from});
+}
+
+// Nothing of a refused message goes back: smtpd would only throw it away.
+void Engine::refuse(Session& session, std::string_view refusal) {
+  Transaction& tx = session.tx;
+  append_field(tx.log, "answer", refusal);
+  tx.refusal = refusal;
+  tx.answered = true;
+  tx.message.reset();
+  if (!tx.ended) return;
+  out_ += answer_prefix("filter-dataline", dialect_of(session.version), session.id, tx.data_token);
+  out_ += ".\n";
+}
+
+std::string_view Engine::on_commit(Session& session) {
+  Transaction& tx = session.tx;
+  if (!tx.answered) {  // smtpd asks only after our "."
+    cancel_scan(tx);
+    refuse(session, no_verdict);
+  }
+  return tx.refusal;
+}
+
+void Engine::cancel_scan(Transaction& tx) {
+  if (!tx.scan) return;
+  scans_.erase(*tx.scan);
+  commands_.emplace_back(CancelScan{*tx.scan});
+  tx.scan.reset();
+}
+
+void Engine::end_transaction(Session& session, std::string_view became) {
+  Transaction& tx = session.tx;
+  cancel_scan(tx);
+  std::erase_if(emissions_, [&](const Emission& emission) { return emission.session_key == session.key; });
+  if (!tx.log.empty()) {
+    if (!tx.answered) append_field(tx.log, "answer", "none");
+    append_field(tx.log, "result", became);
+    note(tx.log_level, std::move(tx.log));
+  }
+  tx = Transaction{};
+}
+
+void Engine::end_of_input() {
+  for (auto& [key, session] : sessions_) end_transaction(session, "disconnected");
+  sessions_.clear();
+}
+
+std::string_view Engine::output() {
+  refill();
+  return std::string_view(out_).substr(out_from_);
+}
+
+void Engine::written(std::size_t n) {
+  out_from_ += n;
+  if (out_from_ < out_.size()) return;
+  out_.clear();
+  out_from_ = 0;
+}
+
+void Engine::refill() {
+  while (!emissions_.empty() && out_.size() - out_from_ < output_window) {
+    if (out_from_ > 0) {
+      out_.erase(0, out_from_);
+      out_from_ = 0;
+    }
+    Emission& emission = emissions_.front();
+    const bool in_head = emission.head_offset < emission.head.size();
+    const std::string_view rest =
+        in_head ? std::string_view(emission.head).substr(emission.head_offset) : emission.message->from(emission.offset);
+    out_ += emission.prefix;
+    if (rest.empty()) {
+      out_ += ".\n";
+      emissions_.pop_front();
+      continue;
+    }
+    const std::size_t lf = rest.find('\n');  // every line of ours ends in CRLF
+    const std::string_view line = rest.substr(0, lf - 1);
+    if (needs_dot(line)) out_ += '.';
+    out_ += line;
+    out_ += '\n';
+    (in_head ? emission.head_offset : emission.offset) += lf + 1;
+  }
+}
+
+std::vector<Command> Engine::take_commands() { return std::exchange(commands_, {}); }
+
+void Engine::note(Level level, std::string text) { commands_.emplace_back(Note{level, std::move(text)}); }
+
+}  // namespace mailbridge::filter

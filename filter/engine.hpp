@@ -1,0 +1,146 @@
+// The filter as a pure machine: bytes of smtpd and scan results in, bytes for smtpd and scan requests out.
+//
+// Who speaks: smtpd configures, we register; then smtpd reports what happens in each session and asks. We ask to be asked for two things:
+//   data-line   every line of a message, "." last. Answered by lines of ours at any time, exactly one "." at the end. All lines of a message
+//               are held until its verdict, for headers go on top.
+//   commit      after our "."; answered at once, for the verdict is known by then.
+// A transaction lives from tx-begin (or its first data-line, which can overtake reports) to tx-reset or link-disconnect, which also drop its
+// scan. Scans are named by an id that is never used twice: a result whose transaction is gone is no error.
+//
+// Invariants, asserted by tests and fuzzers: each request is answered once, within the scan's deadline as long as tick() is called; nothing of a
+// message follows its "."; no data-line is longer than max_dataline; nothing but ids and tokens that smtpd sent is echoed.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <variant>
+#include <vector>
+
+#include "base/conversation.hpp"
+#include "base/endpoint.hpp"
+#include "base/line_buffer.hpp"
+#include "base/note.hpp"
+#include "filter/policy.hpp"
+#include "filter/smtpd_line.hpp"
+#include "mail/envelope.hpp"
+#include "mail/message.hpp"
+#include "rspamd/verdict.hpp"
+
+namespace mailbridge::filter {
+
+struct Settings {
+  Endpoint rspamd = TcpEndpoint{"127.0.0.1", 11333};
+  std::string settings_id;  // rspamd's Settings-ID; empty: none
+  Duration scan_timeout = std::chrono::seconds(30);  // the whole scan, connect included
+  OnError on_error = OnError::tempfail;
+  bool out_of_order = false;  // the configuration is broken: register, and answer every message with a temporary failure
+};
+
+using ScanId = std::uint64_t;
+
+struct StartScan {
+  ScanId id;
+  std::string head;  // the request up to the message
+  std::shared_ptr<const mail::Message> message;
+  TimePoint until;
+};
+struct CancelScan {
+  ScanId id;
+};
+using Command = std::variant<StartScan, CancelScan, Note>;
+
+class Engine {
+ public:
+  explicit Engine(Settings settings);
+
+  void receive(std::string_view bytes, TimePoint now);
+  void scan_finished(ScanId id, rspamd::ScanResult result, TimePoint now);
+
+  // Scans that are past their deadline are given up. To be called at next_deadline() or soon after.
+  void tick(TimePoint now);
+  std::optional<TimePoint> next_deadline() const;
+
+  // smtpd is gone: all sessions end, scans are cancelled.
+  void end_of_input();
+
+  // What is to be written to smtpd next; empty when there is nothing. Valid until the next call of any other member.
+  std::string_view output();
+  void written(std::size_t n);
+
+  std::vector<Command> take_commands();
+
+  std::size_t sessions() const { return sessions_.size(); }
+
+ private:
+  struct Transaction {
+    std::string msgid;
+    std::string sender;
+    std::vector<std::string> recipients;
+    std::string data_token;
+    std::shared_ptr<mail::Message> message;  // while lines come and until the verdict
+    std::size_t size = 0;
+    std::size_t longest = 0;   // of the lines, as they leave
+    bool too_long = false;     // a line that smtpd could not take back
+    bool ended = false;        // smtpd's "." came
+    bool answered = false;     // our "." is on its way
+    std::optional<ScanId> scan;
+    TimePoint scan_started;
+    std::string refusal;       // once answered; empty: proceed
+    std::string log;           // what is known for the log line; written when the transaction ends
+    Level log_level = Level::info;
+  };
+  struct Session {
+    std::uint64_t key = 0;
+    std::string id;
+    Version version;
+    mail::Envelope client;  // the client's part only
+    Transaction tx;
+  };
+  // A message on its way to smtpd: `head`, then `message` from `offset` on, then ".".
+  struct Emission {
+    std::uint64_t session_key;
+    std::string prefix;
+    std::string head;
+    std::size_t head_offset;
+    std::shared_ptr<const mail::Message> message;
+    std::size_t offset;
+  };
+  struct Scan {
+    std::uint64_t session_key;
+    TimePoint until;
+  };
+
+  void on_line(std::string_view line, bool cut, TimePoint now);
+  void on_config(const Config& config);
+  void on_data_line(Session& session, const DataLine& event, bool cut, TimePoint now);
+  std::string_view on_commit(Session& session);
+  void end_of_data(Session& session, TimePoint now);
+  void start_scan(Session& session, TimePoint now);
+  void refuse(Session& session, std::string_view refusal);
+  void decide(Session& session, const rspamd::ScanResult& result, TimePoint now);
+  void cancel_scan(Transaction& tx);
+  void end_transaction(Session& session, std::string_view became);
+  void refill();
+  void note(Level level, std::string text);
+
+  Settings settings_;
+  LineBuffer lines_;
+  std::string admd_;
+  std::string smtpd_version_;
+  bool registered_ = false;
+  std::unordered_map<std::uint64_t, Session> sessions_;
+  std::map<ScanId, Scan> scans_;  // all have the same patience, so the first is the one due first
+  ScanId next_scan_ = 1;
+  std::deque<Emission> emissions_;
+  std::string out_;
+  std::size_t out_from_ = 0;
+  std::vector<Command> commands_;
+};
+
+}  // namespace mailbridge::filter

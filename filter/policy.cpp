@@ -1,0 +1,167 @@
+#include "filter/policy.hpp"
+
+#include <algorithm>
+
+#include "base/text.hpp"
+#include "mail/headers.hpp"
+
+namespace mailbridge::filter {
+namespace {
+
+constexpr std::size_t max_refusal_text = 400;  // a reply line has 512 bytes (RFC 5321 4.5.3.1.5); smtpd's own message buffers have 16 KiB
+constexpr std::size_t max_error_text = 200;
+
+bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
+// The bytes of an enhanced status code ("5.7.1") of that class at the beginning of `text`; 0 when there is none (RFC 3463 2).
+std::size_t enhanced_code_size(std::string_view text, char status_class) {
+  if (!text.starts_with(status_class)) return 0;
+  std::size_t i = 1;
+  for (int part = 0; part < 2; ++part) {
+    if (i >= text.size() || text[i] != '.') return 0;
+    const std::size_t first = ++i;
+    while (i < text.size() && is_digit(text[i])) ++i;
+    if (i == first || i - first > 3) return 0;
+  }
+  return i == text.size() || text[i] == ' ' ? i : 0;
+}
+
+// Index of smtpd's own Received field: the first one, for the client's lines come after it.
+std::size_t own_received(const mail::HeaderSection& section) {
+  for (std::size_t i = 0; i < section.fields.size(); ++i) {
+    if (iequals(section.fields[i].name, "Received")) return i;
+  }
+  return 0;
+}
+
+bool is_forged(const mail::Field& field, const OwnNames& names) {
+  if (iequals(field.name, "X-Spam")) return true;
+  for (const std::string_view prefix : {"X-Spam-", "X-Spamd-", "X-Rspamd-"}) {
+    if (istarts_with(field.name, prefix)) return true;
+  }
+  if (!iequals(field.name, "Authentication-Results")) return false;
+  const std::string id = mail::authserv_id(mail::raw_value(field));
+  return !id.empty() && (iequals(id, names.admd) || iequals(id, names.greeting));
+}
+
+class HeaderDecision {
+ public:
+  HeaderDecision(std::string_view message, const OwnNames& names)
+      : section_(mail::parse_headers(message)), doomed_(section_.fields.size()), received_(own_received(section_)) {
+    for (std::size_t i = received_; i < section_.fields.size(); ++i) {
+      doomed_[i] = is_forged(section_.fields[i], names);
+    }
+  }
+
+  // smtpd's mark of an earlier filter's `junk` is smtpd's to set and stays.
+  void remove(std::string_view name, int index) {
+    mail::mark_removed(section_, name, index, doomed_);
+    for (std::size_t i = 0; i < received_; ++i) {
+      if (iequals(section_.fields[i].name, "X-Spam")) doomed_[i] = false;
+    }
+  }
+
+  bool marked_by_smtpd() const {
+    return std::any_of(section_.fields.begin(), section_.fields.begin() + static_cast<std::ptrdiff_t>(received_),
+                       [](const mail::Field& field) { return iequals(field.name, "X-Spam"); });
+  }
+
+  mail::HeaderEditor editor() const { return {section_, doomed_, received_}; }
+  std::size_t body_from() const { return section_.size; }
+
+ private:
+  mail::HeaderSection section_;
+  std::vector<bool> doomed_;
+  std::size_t received_;
+};
+
+// The header by which Sieve can act where smtpd cannot: an action that is neither refused nor marked otherwise.
+std::string_view action_to_name(const rspamd::Verdict& verdict) {
+  const std::string_view action = verdict.action;
+  if (verdict.no_action) return action;
+  if (action == "reject") return verdict.instead_of_reject;
+  for (const std::string_view known : {"no action", "greylist", "add header", "rewrite subject", "soft reject"}) {
+    if (action == known) return {};
+  }
+  return action;
+}
+
+std::string refusal_of(const rspamd::Verdict& verdict) {
+  if (verdict.no_action) return {};
+  if (verdict.action == "soft reject") return refusal("451", "4.7.1", verdict.smtp_message, "Try again later");
+  if (verdict.action == "reject" && verdict.instead_of_reject.empty()) {
+    return refusal("554", "5.7.1", verdict.smtp_message, "Spam message rejected");
+  }
+  return {};
+}
+
+void apply(const rspamd::Verdict& verdict, HeaderDecision& headers, Decision& decision) {
+  const bool add_header = verdict.action == "add header";
+  static const std::vector<rspamd::AddHeader> default_spam_headers = {{"X-Spam", "Yes", -1}};
+  std::vector<rspamd::AddHeader> spam_headers;
+  if (add_header && !verdict.spam_headers.empty()) spam_headers = verdict.spam_headers;
+  else if (add_header && !verdict.no_action) spam_headers = default_spam_headers;
+
+  for (const auto& [name, index] : verdict.remove_headers) headers.remove(name, index);
+  for (const auto& header : spam_headers) headers.remove(header.name, 0);
+
+  mail::HeaderEditor editor = headers.editor();
+  const auto insert = [&](std::string_view name, std::string_view value, int order) {
+    if (!editor.insert(name, value, order)) decision.dropped_headers.emplace_back(name);
+  };
+  for (const auto& header : verdict.add_headers) insert(header.name, header.value, header.order);
+  int order = 1;
+  for (const auto& signature : verdict.dkim_signatures) insert("DKIM-Signature", signature, order++);
+  if (verdict.action == "rewrite subject" && !verdict.no_action && !verdict.subject.empty()) editor.replace("Subject", verdict.subject);
+  for (const auto& header : spam_headers) {
+    if (iequals(header.name, "X-Spam") && headers.marked_by_smtpd() && header.value == "Yes") continue;
+    insert(header.name, header.value, -1);
+  }
+  if (const std::string_view name = action_to_name(verdict); !name.empty()) {
+    const bool said = std::any_of(verdict.add_headers.begin(), verdict.add_headers.end(), [name](const rspamd::AddHeader& header) {
+      return iequals(header.name, "X-Rspamd-Action") && header.value == name;
+    });
+    if (!said) insert("X-Rspamd-Action", header_line(name, max_error_text), -1);
+  }
+  decision.header_bytes = editor.bytes();
+}
+
+}  // namespace
+
+std::string refusal(std::string_view code, std::string_view enhanced, std::string_view text, std::string_view default_text) {
+  std::string flat = printable(text, max_refusal_text);
+  std::string_view shown = flat;
+  const bool has_code = shown.size() > 4 && shown[0] == code[0] && is_digit(shown[1]) && is_digit(shown[2]) && shown[3] == ' ';
+  if (has_code) shown.remove_prefix(4);
+  std::string line(code);
+  line += ' ';
+  if (enhanced_code_size(shown, code[0]) == 0) {
+    line += enhanced;
+    line += ' ';
+  }
+  line += shown.empty() ? default_text : shown;
+  return line;
+}
+
+Decision decide(std::string_view message, const rspamd::ScanResult& result, OnError on_error, const OwnNames& names) {
+  Decision decision;
+  if (result) {
+    decision.refusal = refusal_of(*result);
+  } else if (on_error == OnError::tempfail) {
+    decision.refusal = "451 4.3.0 Message could not be scanned, try again later";
+  }
+  if (!decision.refusal.empty()) return decision;
+  HeaderDecision headers(message, names);
+  decision.body_from = headers.body_from();
+  if (result) {
+    apply(*result, headers, decision);
+  } else {
+    mail::HeaderEditor editor = headers.editor();
+    const rspamd::ScanFailure& failure = result.error();
+    editor.insert("X-Spam-Error", std::string(to_string(failure.kind)) + ": " + printable(failure.what, max_error_text), -1);
+    decision.header_bytes = editor.bytes();
+  }
+  return decision;
+}
+
+}  // namespace mailbridge::filter

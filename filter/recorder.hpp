@@ -1,0 +1,38 @@
+// Writes what really happened as a transcript that the tests can play (base/transcript.hpp).
+#pragma once
+
+#include <cstdint>
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "base/conversation.hpp"
+#include "base/note.hpp"
+#include "base/result.hpp"
+#include "filter/engine.hpp"
+
+namespace mailbridge::filter {
+
+class Recorder {
+ public:
+  // Creates DIRECTORY/filter-mailbridge-PID-N.session, mode 0600: it holds mail.
+  static Result<Recorder> open(const std::string& directory, const Settings& settings, TimePoint now);
+
+  void smtpd(char direction, std::string_view bytes, TimePoint now);
+  void rspamd(ScanId scan, char direction, std::string_view bytes, TimePoint now);  // '!': the ending's name and the system's words
+  void note(const Note& note, TimePoint now);
+
+ private:
+  struct Close {
+    void operator()(std::FILE* file) const { std::fclose(file); }
+  };
+  Recorder(std::FILE* file, TimePoint now) : file_(file), last_(now) {}
+  void write(std::string_view lane, std::string_view bytes, TimePoint now);
+  void write_raw(const std::string& text, TimePoint now);
+
+  std::unique_ptr<std::FILE, Close> file_;
+  TimePoint last_;
+};
+
+}  // namespace mailbridge::filter

@@ -1,0 +1,174 @@
+#include "filter/smtpd_line.hpp"
+
+#include <array>
+#include <charconv>
+#include <optional>
+
+#include "base/text.hpp"
+
+namespace mailbridge::filter {
+namespace {
+
+struct DialectRow {
+  Version since;
+  Dialect dialect;
+};
+// 0.4: OpenSMTPD 6.6; 0.5: never in a portable release; 0.6: 6.7, 6.8, 7.3; 0.7: 7.4 and later.
+constexpr std::array<DialectRow, 4> dialects = {{
+    {{0, 7}, {false, false, false, false}},
+    {{0, 6}, {false, false, true, true}},
+    {{0, 5}, {false, true, true, true}},
+    {{0, 0}, {true, true, true, true}},
+}};
+
+// The text up to the next '|', which is taken away; everything when there is none.
+std::string_view take(std::string_view& rest) {
+  const std::size_t bar = rest.find('|');
+  const std::string_view field = rest.substr(0, bar);
+  rest.remove_prefix(bar == std::string_view::npos ? rest.size() : bar + 1);
+  return field;
+}
+
+// The text after the last '|', which is taken away.
+std::string_view take_last(std::string_view& rest) {
+  const std::size_t bar = rest.rfind('|');
+  const std::string_view field = rest.substr(bar == std::string_view::npos ? 0 : bar + 1);
+  rest = rest.substr(0, bar == std::string_view::npos ? 0 : bar);
+  return field;
+}
+
+std::optional<unsigned> number(std::string_view text) {
+  unsigned value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+std::optional<Version> parse_version(std::string_view text) {
+  const std::size_t dot = text.find('.');
+  const auto major = number(text.substr(0, dot));
+  const auto minor = dot == std::string_view::npos ? std::optional<unsigned>(0) : number(text.substr(dot + 1));
+  if (!major || !minor) return std::nullopt;
+  return Version{*major, *minor};
+}
+
+bool parse_hex(std::string_view text, std::uint64_t& value) {
+  if (text.empty() || text.size() > 16) return false;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, 16);
+  return error == std::errc{} && end == text.data() + text.size();
+}
+
+LinkConnect link_connect(std::string_view rest) {  // from the right: the PTR name may hold anything
+  LinkConnect event{};
+  event.dest = take_last(rest);
+  event.src = take_last(rest);
+  event.fcrdns = take_last(rest);
+  event.rdns = rest;
+  return event;
+}
+
+LinkTls link_tls(std::string_view rest) {  // TLSv1.3:TLS_AES_256_GCM_SHA384:256
+  LinkTls event{};
+  const std::size_t colon = rest.find(':');
+  event.version = rest.substr(0, colon);
+  if (colon != std::string_view::npos) event.cipher = rest.substr(colon + 1, rest.find(':', colon + 1) - colon - 1);
+  return event;
+}
+
+LinkAuth link_auth(std::string_view rest, const Dialect& dialect) {
+  LinkAuth event{};
+  if (dialect.result_follows_user) {
+    event.result = take_last(rest);
+  } else {
+    event.result = take(rest);
+  }
+  event.user = rest;
+  return event;
+}
+
+template <class Tx>
+Tx tx_address(std::string_view rest, const Dialect& dialect) {
+  Tx event{};
+  event.msgid = take(rest);
+  if (dialect.result_follows_address) {
+    event.result = take_last(rest);
+  } else {
+    event.result = take(rest);
+  }
+  event.address = rest;
+  return event;
+}
+
+Event parse_report(std::string_view event, std::string_view rest, const Dialect& dialect) {
+  if (event == "link-connect") return link_connect(rest);
+  if (event == "link-greeting") return LinkGreeting{rest};
+  if (event == "link-identify") return take(rest), LinkIdentify{rest};
+  if (event == "link-tls") return link_tls(rest);
+  if (event == "link-auth") return link_auth(rest, dialect);
+  if (event == "link-disconnect") return LinkDisconnect{};
+  if (event == "tx-begin") return TxBegin{take(rest)};
+  if (event == "tx-mail") return tx_address<TxMail>(rest, dialect);
+  if (event == "tx-rcpt") return tx_address<TxRcpt>(rest, dialect);
+  if (event == "tx-commit") return TxCommit{take(rest)};
+  if (event == "tx-rollback") return TxRollback{take(rest)};
+  if (event == "tx-reset") return TxReset{take(rest)};
+  return OtherReport{};
+}
+
+}  // namespace
+
+const Dialect& dialect_of(Version version) {
+  for (const DialectRow& row : dialects) {
+    if (version >= row.since) return row.dialect;
+  }
+  return dialects.back().dialect;
+}
+
+Result<SmtpdLine> parse_line(std::string_view line) {
+  const auto malformed = [line](const char* why) {
+    return fail(Errc::malformed, std::string(why) + ": " + printable(line, 80));
+  };
+  std::string_view rest = line;
+  const std::string_view kind = take(rest);
+  SmtpdLine parsed{};
+  if (kind == "config") {
+    const std::string_view key = take(rest);
+    parsed.event = Config{key, rest};
+    return parsed;
+  }
+  const bool is_request = kind == "filter";
+  if (!is_request && kind != "report") return malformed("smtpd sent a line that is none of config, report and filter");
+  const auto version = parse_version(take(rest));
+  if (!version) return malformed("smtpd sent a line without a protocol version");
+  parsed.version = *version;
+  const Dialect& dialect = dialect_of(parsed.version);
+  take(rest);  // time
+  const std::string_view subsystem = take(rest);
+  const std::string_view event = take(rest);
+  parsed.session = take(rest);
+  if (!parse_hex(parsed.session, parsed.session_key)) return malformed("smtpd sent a line without a session id");
+  if (!is_request) {
+    parsed.event = subsystem == "smtp-in" ? parse_report(event, rest, dialect) : Event(OtherReport{});
+    return parsed;
+  }
+  const std::string_view token = take(rest);
+  if (std::uint64_t ignored = 0; !parse_hex(token, ignored)) return malformed("smtpd sent a request without a token");
+  if (event == "data-line") parsed.event = DataLine{token, rest};
+  else if (event == "commit") parsed.event = Commit{token};
+  else parsed.event = OtherRequest{event, token};
+  return parsed;
+}
+
+std::string answer_prefix(std::string_view kind, const Dialect& dialect, std::string_view session, std::string_view token) {
+  std::string prefix;
+  prefix.reserve(kind.size() + session.size() + token.size() + 3);
+  prefix += kind;
+  prefix += '|';
+  prefix += dialect.answers_token_first ? token : session;
+  prefix += '|';
+  prefix += dialect.answers_token_first ? session : token;
+  prefix += '|';
+  return prefix;
+}
+
+}  // namespace mailbridge::filter
