@@ -1,0 +1,259 @@
+#include "tests/support/filter_player.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <memory>
+#include <random>
+
+#include "filter/engine.hpp"
+#include "rspamd/exchange.hpp"
+#include "tests/support/smtpd_host.hpp"
+
+namespace mailbridge::testing {
+namespace {
+
+using transcript::Line;
+
+constexpr std::string_view endings[] = {"closed", "timed_out", "failed"};
+
+std::optional<Ending> parse_ending(std::string_view text) {
+  for (std::size_t i = 0; i < std::size(endings); ++i) {
+    if (!text.starts_with(endings[i])) continue;
+    text.remove_prefix(endings[i].size());
+    if (!text.empty() && text[0] != ' ') return std::nullopt;
+    return Ending{static_cast<Ending::Kind>(i), std::string(text.empty() ? text : text.substr(1))};
+  }
+  return std::nullopt;
+}
+
+class Player {
+ public:
+  Player(const std::vector<Line>& lines, const Manner& manner)
+      : lines_(lines), manner_(manner), random_(manner.seed), engine_(settings()) {}
+
+  Played play() {
+    bool expects = false;
+    for (std::size_t i = 0; i < lines_.size(); ++i) {
+      const Line& line = lines_[i];
+      if (line.direction == '>') {
+        std::string bytes = line.text;
+        while (i + 1 < lines_.size() && same_arrival(lines_[i + 1], line)) bytes += lines_[++i].text;
+        arrival(line, bytes);
+      } else if (line.direction == '<') {
+        expects = true;
+        expect(line);
+      } else {
+        expects = expects || line.lane == 'N';
+        other(line);
+      }
+      if (over_) break;
+    }
+    if (!expects) differ("the transcript expects nothing");
+    if (!broken()) {
+      if (!expected_smtpd_.empty() && played_.to_smtpd != expected_smtpd_) differ("more was written to smtpd than expected");
+      for (const auto& [number, expected] : expected_rspamd_) {
+        if (played_.to_rspamd[number] != expected) differ("more was written to rspamd than expected, scan " + std::to_string(number));
+      }
+    }
+    if (!over_) {
+      pass(std::chrono::hours(1));
+      host_.settled();
+    }
+    if (engine_.next_deadline()) violate("a scan outlives its deadline");
+    engine_.end_of_input();
+    pump();
+    if (engine_.sessions() != 0) violate("a session outlives smtpd");
+    played_.violations.insert(played_.violations.end(), host_.violations().begin(), host_.violations().end());
+    return std::move(played_);
+  }
+
+ private:
+  struct Scan {
+    rspamd::Exchange exchange;
+    bool open = true;
+  };
+
+  filter::Settings settings() {
+    filter::Settings settings;
+    for (const Line& line : lines_) {
+      if (line.lane != 'O') continue;
+      const std::size_t blank = line.text.find(' ');
+      const std::string name = line.text.substr(0, blank);
+      const std::string value = blank == std::string::npos ? "" : line.text.substr(blank + 1);
+      double seconds = 0;
+      if (name == "--settings-id") settings.settings_id = value;
+      else if (name == "--on-error" && value == "accept") settings.on_error = filter::OnError::accept;
+      else if (name == "--on-error" && value == "tempfail") settings.on_error = filter::OnError::tempfail;
+      else if (name == "--out-of-order") settings.out_of_order = true;
+      else if (name == "--rspamd" && parse_http_endpoint(value)) settings.rspamd = *parse_http_endpoint(value);
+      else if (name == "--scan-timeout" && std::from_chars(value.data(), value.data() + value.size(), seconds).ec == std::errc{} && seconds > 0 && seconds < 3000)
+        settings.scan_timeout = std::chrono::round<std::chrono::milliseconds>(std::chrono::duration<double>(seconds));
+      else differ("line " + std::to_string(line.at) + ": no such option");
+    }
+    return settings;
+  }
+
+  static bool same_arrival(const Line& a, const Line& b) { return a.lane == b.lane && a.direction == b.direction && a.number == b.number; }
+  bool broken() const { return manner_.broken_arrival.has_value(); }
+  void differ(std::string what) { played_.differences.push_back(std::move(what)); }
+  void violate(std::string what) { played_.violations.push_back(std::move(what)); }
+
+  std::size_t cut(std::size_t size) {
+    switch (manner_.cuts) {
+      case Manner::Cuts::whole: return size;
+      case Manner::Cuts::bytes: return 1;
+      case Manner::Cuts::random: break;
+    }
+    return std::uniform_int_distribution<std::size_t>(1, std::min<std::size_t>(size, 200))(random_);
+  }
+
+  void arrival(const Line& line, std::string_view bytes) {
+    if (manner_.broken_arrival == played_.arrivals++) return break_off(line);
+    while (!bytes.empty()) {
+      const std::string_view part = bytes.substr(0, cut(bytes.size()));
+      bytes.remove_prefix(part.size());
+      if (line.lane == 'S') {
+        host_.said(part);
+        engine_.receive(part, now_);
+      } else if (Scan* scan = find(line)) {
+        if (!scan->open) break;  // as a socket that we have closed
+        scan->exchange.receive(part);
+      }
+      pump();
+    }
+  }
+
+  void break_off(const Line& line) {
+    if (line.lane == 'S') {
+      if (manner_.broken_with == Ending::Kind::closed) over_ = true;
+      else pass(std::chrono::hours(1));
+    } else if (Scan* scan = find(line); scan && scan->open) {
+      scan->exchange.end({manner_.broken_with, "broken"});
+      pump();
+    }
+  }
+
+  Scan* find(const Line& line) {
+    if (line.lane != 'R') {
+      differ("line " + std::to_string(line.at) + ": a lane that is not the filter's");
+      return nullptr;
+    }
+    const auto scan = scans_.find(line.number);
+    if (scan != scans_.end()) return &scan->second;
+    if (!broken()) differ("line " + std::to_string(line.at) + ": no such scan");
+    return nullptr;
+  }
+
+  void other(const Line& line) {
+    if (line.lane == 'O') return;
+    if (line.lane == 'T') {
+      unsigned long ms = 0;
+      const auto [end, error] = std::from_chars(line.text.data(), line.text.data() + line.text.size(), ms);
+      if (error != std::errc{} || end != line.text.data() + line.text.size() || ms > 3'600'000) differ("line " + std::to_string(line.at) + ": T wants milliseconds, an hour at most");
+      else pass(std::chrono::milliseconds(ms));
+      return;
+    }
+    if (line.lane == 'N') return expect_note(line);
+    const auto ending = parse_ending(line.text);
+    if (!ending) return differ("line " + std::to_string(line.at) + ": no ending");
+    if (line.lane == 'S') {
+      over_ = true;
+    } else if (Scan* scan = find(line); scan && scan->open) {
+      scan->exchange.end(*ending);
+      pump();
+    }
+  }
+
+  void pass(Duration duration) {
+    now_ += duration;
+    pump();
+    engine_.tick(now_);
+    pump();
+  }
+
+  void expect(const Line& line) {
+    if (line.lane == 'S') expected_smtpd_ += line.text;
+    else if (line.lane == 'R') expected_rspamd_[line.number] += line.text;
+    else return differ("line " + std::to_string(line.at) + ": a lane that is not the filter's");
+    if (broken()) return;
+    const std::string& expected = line.lane == 'S' ? expected_smtpd_ : expected_rspamd_[line.number];
+    const std::string& actual = line.lane == 'S' ? played_.to_smtpd : played_.to_rspamd[line.number];
+    if (differed_ || actual.starts_with(expected)) return;
+    differed_ = true;
+    const auto at = static_cast<std::size_t>(std::mismatch(expected.begin(), expected.end(), actual.begin(), actual.end()).first - expected.begin());
+    const std::size_t start = at == 0 ? 0 : expected.rfind('\n', at - 1) + 1;
+    differ("line " + std::to_string(line.at) + ": expected " + line.text + "  got: " + actual.substr(std::min(start, actual.size()), 300));
+  }
+
+  void expect_note(const Line& line) {
+    while (next_note_ < played_.notes.size()) {
+      if (played_.notes[next_note_++].text.find(line.text) != std::string::npos) return;
+    }
+    if (!broken()) differ("line " + std::to_string(line.at) + ": no such note: " + line.text);
+  }
+
+  void pump() {
+    for (bool again = true; again;) {
+      again = false;
+      for (filter::Command& command : engine_.take_commands()) {
+        if (auto* start = std::get_if<filter::StartScan>(&command)) {
+          scans_.emplace(static_cast<unsigned>(start->id), Scan{rspamd::Exchange(std::move(start->head), std::move(start->message), start->until)});
+        } else if (const auto* cancel = std::get_if<filter::CancelScan>(&command)) {
+          scans_.at(static_cast<unsigned>(cancel->id)).open = false;
+        } else {
+          played_.notes.push_back(std::get<Note>(command));
+        }
+      }
+      for (auto& [number, scan] : scans_) {
+        while (scan.open && drive(number, scan)) again = true;
+      }
+    }
+    for (std::string_view bytes = engine_.output(); !bytes.empty(); bytes = engine_.output()) {
+      const std::string_view part = bytes.substr(0, cut(bytes.size()));
+      played_.to_smtpd += part;
+      host_.heard(part);
+      engine_.written(part.size());
+    }
+  }
+
+  // One step of a scan, as net::converse does it; whether there was anything to do.
+  bool drive(unsigned number, Scan& scan) {
+    const Step step = scan.exchange.next(now_);
+    if (std::holds_alternative<Done>(step)) {
+      scan.open = false;
+      engine_.scan_finished(number, scan.exchange.result(), now_);
+      return true;
+    }
+    const auto* send = std::get_if<Send>(&step);
+    if ((send ? send->until : std::get<Await>(step).until) <= now_) {
+      scan.exchange.end({Ending::Kind::timed_out});
+      return true;
+    }
+    if (!send) return false;
+    if (send->bytes.empty()) violate("an empty Send");
+    const std::size_t n = cut(send->bytes.size());
+    played_.to_rspamd[number] += send->bytes.substr(0, n);
+    scan.exchange.sent(n);
+    return true;
+  }
+
+  const std::vector<Line>& lines_;
+  const Manner manner_;
+  std::minstd_rand random_;
+  Played played_;
+  filter::Engine engine_;
+  SmtpdHost host_;
+  std::map<unsigned, Scan> scans_;
+  TimePoint now_ = TimePoint(std::chrono::hours(1));
+  std::string expected_smtpd_;
+  std::map<unsigned, std::string> expected_rspamd_;
+  std::size_t next_note_ = 0;
+  bool differed_ = false;
+  bool over_ = false;
+};
+
+}  // namespace
+
+Played play_filter(const std::vector<Line>& lines, const Manner& manner) { return Player(lines, manner).play(); }
+
+}  // namespace mailbridge::testing

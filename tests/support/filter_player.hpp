@@ -1,0 +1,37 @@
+// Plays a transcript (base/transcript.hpp; lanes O S R T N) to an Engine and its scans, as filter/app does with real sockets.
+#pragma once
+
+#include <cstddef>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/conversation.hpp"
+#include "base/note.hpp"
+#include "base/transcript.hpp"
+
+namespace mailbridge::testing {
+
+// How arrivals are cut, and which one is replaced by an ending.
+struct Manner {
+  enum class Cuts { whole, bytes, random };
+  Cuts cuts = Cuts::whole;
+  unsigned seed = 0;
+  std::optional<std::size_t> broken_arrival;  // counted over the transcript's '>' arrivals
+  Ending::Kind broken_with = Ending::Kind::closed;
+};
+
+struct Played {
+  std::string to_smtpd;
+  std::map<unsigned, std::string> to_rspamd;
+  std::vector<Note> notes;
+  std::size_t arrivals = 0;                // '>' arrivals in the transcript
+  std::vector<std::string> differences;    // from what the transcript expects; not looked for when an arrival is broken
+  std::vector<std::string> violations;     // of the filter protocol
+};
+
+Played play_filter(const std::vector<transcript::Line>& lines, const Manner& manner);
+
+}  // namespace mailbridge::testing

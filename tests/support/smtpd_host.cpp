@@ -1,0 +1,134 @@
+#include "tests/support/smtpd_host.hpp"
+
+#include <algorithm>
+#include <charconv>
+
+#include "filter/smtpd_line.hpp"
+
+namespace mailbridge::testing {
+namespace {
+
+using filter::parse_line;
+
+std::string_view take(std::string_view& rest) {
+  const std::size_t bar = rest.find('|');
+  const std::string_view field = rest.substr(0, bar);
+  rest.remove_prefix(bar == std::string_view::npos ? rest.size() : bar + 1);
+  return field;
+}
+
+bool is_refusal(std::string_view text) {  // util.c, valid_smtp_response(), and what smtpd wants of reject
+  const auto digit = [](char c) { return c >= '0' && c <= '9'; };
+  return text.size() >= 5 && text.size() <= 512 && (text[0] == '4' || text[0] == '5') && digit(text[1]) && digit(text[2]) && text[3] == ' ' &&
+         !text.starts_with("421") && std::all_of(text.begin(), text.end(), [](char c) { return c >= 0x20 && c < 0x7f && c != '"'; });
+}
+
+std::vector<std::string> body(const std::vector<std::string>& lines) {
+  return {std::find(lines.begin(), lines.end(), std::string()), lines.end()};
+}
+
+}  // namespace
+
+void SmtpdHost::said(std::string_view bytes) {
+  in_.feed(bytes, [this](std::string_view line, bool) { line_said(line); });
+}
+
+void SmtpdHost::heard(std::string_view bytes) {
+  out_.feed(bytes, [this](std::string_view line, bool cut) { line_heard(line, cut); });
+}
+
+void SmtpdHost::line_said(std::string_view line) {
+  const auto parsed = parse_line(line);
+  if (!parsed || std::holds_alternative<filter::Config>(parsed->event)) return;
+  Session& session = sessions_[parsed->session_key];
+  const auto is = [&]<class Event>(std::type_identity<Event>) { return std::get_if<Event>(&parsed->event); };
+  session.token_first = filter::dialect_of(parsed->version).answers_token_first;
+  if (is(std::type_identity<filter::LinkConnect>())) {
+    session = Session{};
+    session.known = true;
+    session.token_first = filter::dialect_of(parsed->version).answers_token_first;
+  } else if (is(std::type_identity<filter::LinkDisconnect>())) {
+    session.known = false;
+    session.stream = Stream{};
+  } else if (is(std::type_identity<filter::TxBegin>()) || is(std::type_identity<filter::TxCommit>()) ||
+             is(std::type_identity<filter::TxRollback>()) || is(std::type_identity<filter::TxReset>())) {
+    const unsigned commits = session.stream.commits;
+    session.stream = Stream{};
+    session.stream.commits = commits;
+  } else if (const auto* data = is(std::type_identity<filter::DataLine>())) {
+    session.tokens.emplace(data->token);
+    if (!session.known) session.stream = Stream{};
+    if (session.stream.ended) return;
+    if (data->line == ".") session.stream.ended = true;
+    else session.stream.in.emplace_back(data->line);
+  } else if (const auto* commit = is(std::type_identity<filter::Commit>())) {
+    session.tokens.emplace(commit->token);
+    ++session.stream.commits;
+    if (!session.stream.dotted) session.stream.commit_came_early = true;
+  } else if (const auto* other = is(std::type_identity<filter::OtherRequest>())) {
+    session.tokens.emplace(other->token);
+    ++session.stream.commits;
+  } else {
+    return;
+  }
+}
+
+void SmtpdHost::line_heard(std::string_view line, bool cut) {
+  if (cut) return broken("an endless line", line);
+  std::string_view rest = line;
+  const std::string_view kind = take(rest);
+  if (kind == "register") {
+    if (ready_) broken("a registration after register|ready", line);
+    ready_ = ready_ || rest == "ready";
+    return;
+  }
+  const bool data = kind == "filter-dataline";
+  if (!data && kind != "filter-result") return broken("a line smtpd does not know", line);
+  const std::string first(take(rest));
+  const std::string second(take(rest));
+  for (auto& [key, session] : sessions_) {
+    std::uint64_t value = 0;
+    const std::string& id = session.token_first ? second : first;
+    const std::string& token = session.token_first ? first : second;
+    const auto [end, error] = std::from_chars(id.data(), id.data() + id.size(), value, 16);
+    if (error != std::errc{} || end != id.data() + id.size() || value != key || !session.tokens.contains(token)) continue;
+    return data ? data_line(session, rest) : result(session, rest);
+  }
+  broken("a session or token that smtpd never sent", line);
+}
+
+void SmtpdHost::data_line(Session& session, std::string_view line) {
+  Stream& stream = session.stream;
+  if (line.size() > filter::max_dataline) broken("a data-line that smtpd chokes on");
+  if (!stream.ended) return broken("a data-line before the end of data", line);
+  if (stream.dotted) return broken("a data-line after our own '.'", line);
+  if (line == ".") stream.dotted = true;
+  else stream.out.emplace_back(line);
+}
+
+void SmtpdHost::result(Session& session, std::string_view verdict) {
+  Stream& stream = session.stream;
+  if (stream.commits == 0) return broken("an answer that nobody asked for", verdict);
+  --stream.commits;
+  if (verdict.starts_with("reject|")) {
+    if (!is_refusal(verdict.substr(7))) broken("a refusal that smtpd does not take", verdict);
+    return;
+  }
+  if (verdict != "proceed") return broken("an answer smtpd does not know", verdict);
+  if (stream.dotted && body(stream.in) != body(stream.out)) broken("a body that was altered");
+}
+
+void SmtpdHost::settled() {
+  for (const auto& [key, session] : sessions_) {
+    const Stream& stream = session.stream;
+    if (stream.commits > 0) broken("a request without an answer");
+    if (stream.ended && !stream.dotted && !stream.commit_came_early) broken("a message without an end");
+  }
+}
+
+void SmtpdHost::broken(std::string what, std::string_view line) {
+  if (!line.empty()) what += ": " + std::string(line.substr(0, 200));
+  violations_.push_back(std::move(what));
+}
+
+}  // namespace mailbridge::testing

@@ -1,0 +1,57 @@
+// What smtpd would make of a filter's lines: the invariants of the filter protocol, asserted by transcripts and fuzzers alike.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <set>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/line_buffer.hpp"
+
+namespace mailbridge::testing {
+
+class SmtpdHost {
+ public:
+  // What smtpd says, whole lines or not, before the filter hears it.
+  void said(std::string_view bytes);
+  // What the filter wrote.
+  void heard(std::string_view bytes);
+  // All deadlines have passed: nothing may be left unanswered.
+  void settled();
+
+  const std::vector<std::string>& violations() const { return violations_; }
+
+ private:
+  struct Stream {
+    std::vector<std::string> in;   // data-lines as smtpd sent them, the last "." excluded
+    std::vector<std::string> out;
+    bool ended = false;            // smtpd sent its "."
+    bool dotted = false;           // we sent ours
+    bool commit_came_early = false;  // smtpd does not do that; nothing is expected of such a stream
+    unsigned commits = 0;          // requests less answers
+  };
+  struct Session {
+    bool known = false;
+    Stream stream;
+    std::set<std::string> tokens;
+    std::string text;  // of the session id
+    bool token_first = false;
+  };
+
+  void line_said(std::string_view line);
+  void line_heard(std::string_view line, bool cut);
+  void data_line(Session& session, std::string_view line);
+  void result(Session& session, std::string_view verdict);
+  void broken(std::string what, std::string_view line = {});
+
+  LineBuffer in_{1 << 20};
+  LineBuffer out_{1 << 20};
+  std::map<std::uint64_t, Session> sessions_;
+  bool ready_ = false;
+  std::vector<std::string> violations_;
+};
+
+}  // namespace mailbridge::testing
