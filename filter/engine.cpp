@@ -186,7 +186,7 @@ void Engine::on_data_line(Session& session, const DataLine& event, bool cut, Tim
     tx.ended = true;
     return end_of_data(session, now);
   }
-  tx.size += event.line.size() + 2;
+  tx.size += unstuffed(event.line).size() + 2;
   if (cut || event.line.size() > max_dataline) tx.too_long = true;
   if (tx.too_long || settings_.out_of_order) {
     tx.message.reset();

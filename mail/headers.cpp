@@ -119,9 +119,11 @@ bool HeaderEditor::insert(std::string_view name, std::string_view value, int ord
   if (made.empty()) return false;
   const std::size_t size = entries_.size();
   std::size_t at = 0;
-  if (order > 0) {
+  if (order == 0) {
+    ++head_;
+  } else if (order > 0) {
     at = std::min(size, head_ + static_cast<std::size_t>(order));
-  } else if (order < 0) {
+  } else {
     const auto from_end = static_cast<std::size_t>(-(order + 1));
     at = from_end < size ? size - from_end : 0;
   }

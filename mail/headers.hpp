@@ -39,7 +39,7 @@ class HeaderEditor {
   // smtpd itself wrote above its Received field.
   HeaderEditor(const HeaderSection& section, const std::vector<bool>& doomed, std::size_t head);
 
-  // order 0: very top; n > 0: after the n-th field; -1: at the end; -k: as the k-th from the end; beyond either end: at that end.
+  // order 0: very top, and not counted as a position from then on; n > 0: after the n-th field; -1: at the end; -k: as the k-th from the end; beyond either end: at that end.
   // As rspamd's milter does it: several insertions at one position push each other down. False for a name that is none.
   bool insert(std::string_view name, std::string_view value, int order);
 

@@ -46,7 +46,6 @@ class Player {
         expects = expects || line.lane == 'N';
         other(line);
       }
-      if (over_) break;
     }
     if (!expects) differ("the transcript expects nothing");
     if (!broken()) {
@@ -55,14 +54,12 @@ class Player {
         if (played_.to_rspamd[number] != expected) differ("more was written to rspamd than expected, scan " + std::to_string(number));
       }
     }
-    if (!over_) {
+    if (!gone_) {
       pass(std::chrono::hours(1));
       host_.settled();
     }
     if (engine_.next_deadline()) violate("a scan outlives its deadline");
-    engine_.end_of_input();
-    pump();
-    if (engine_.sessions() != 0) violate("a session outlives smtpd");
+    smtpd_is_gone();
     played_.violations.insert(played_.violations.end(), host_.violations().begin(), host_.violations().end());
     return std::move(played_);
   }
@@ -113,6 +110,7 @@ class Player {
       const std::string_view part = bytes.substr(0, cut(bytes.size()));
       bytes.remove_prefix(part.size());
       if (line.lane == 'S') {
+        if (gone_) return;
         host_.said(part);
         engine_.receive(part, now_);
       } else if (Scan* scan = find(line)) {
@@ -125,8 +123,8 @@ class Player {
 
   void break_off(const Line& line) {
     if (line.lane == 'S') {
-      if (manner_.broken_with == Ending::Kind::closed) over_ = true;
-      else pass(std::chrono::hours(1));
+      if (manner_.broken_with == Ending::Kind::timed_out) pass(std::chrono::hours(1));
+      else smtpd_is_gone();
     } else if (Scan* scan = find(line); scan && scan->open) {
       scan->exchange.end({manner_.broken_with, "broken"});
       pump();
@@ -157,11 +155,18 @@ class Player {
     const auto ending = parse_ending(line.text);
     if (!ending) return differ("line " + std::to_string(line.at) + ": no ending");
     if (line.lane == 'S') {
-      over_ = true;
+      smtpd_is_gone();
     } else if (Scan* scan = find(line); scan && scan->open) {
       scan->exchange.end(*ending);
       pump();
     }
+  }
+
+  void smtpd_is_gone() {
+    gone_ = true;
+    engine_.end_of_input();
+    pump();
+    if (engine_.sessions() != 0) violate("a session outlives smtpd");
   }
 
   void pass(Duration duration) {
@@ -249,7 +254,7 @@ class Player {
   std::map<unsigned, std::string> expected_rspamd_;
   std::size_t next_note_ = 0;
   bool differed_ = false;
-  bool over_ = false;
+  bool gone_ = false;
 };
 
 }  // namespace

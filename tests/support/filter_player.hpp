@@ -19,7 +19,7 @@ struct Manner {
   enum class Cuts { whole, bytes, random };
   Cuts cuts = Cuts::whole;
   unsigned seed = 0;
-  std::optional<std::size_t> broken_arrival;  // counted over the transcript's '>' arrivals
+  std::optional<std::size_t> broken_arrival = {};  // counted over the transcript's '>' arrivals
   Ending::Kind broken_with = Ending::Kind::closed;
 };
 

@@ -1,0 +1,273 @@
+#include "filter/engine.hpp"
+
+#include <gtest/gtest.h>
+
+#include <map>
+
+namespace mailbridge::filter {
+namespace {
+
+using namespace std::chrono_literals;
+
+const TimePoint t0 = TimePoint(1h);
+
+class EngineTest : public testing::Test {
+ protected:
+  void smtpd(const std::string& lines, TimePoint now = t0) {
+    engine.receive(lines, now);
+    collect();
+  }
+  void collect() {
+    for (Command& command : engine.take_commands()) {
+      if (auto* start = std::get_if<StartScan>(&command)) started.insert_or_assign(start->id, std::move(*start));
+      else if (auto* cancel = std::get_if<CancelScan>(&command)) cancelled.push_back(cancel->id);
+      else notes.push_back(std::get<Note>(command).text);
+    }
+  }
+  std::string output() {
+    std::string all;
+    for (auto bytes = engine.output(); !bytes.empty(); bytes = engine.output()) {
+      all += bytes;
+      engine.written(bytes.size());
+    }
+    return all;
+  }
+  void finish(ScanId id, const std::string& action) {
+    rspamd::Verdict verdict;
+    verdict.action = action;
+    engine.scan_finished(id, verdict, t0 + 5ms);
+    collect();
+  }
+
+  // A session with one transaction up to DATA, or a message in it; "0a" stands for the session.
+  static std::string report(const std::string& id, const std::string& event) {
+    const std::size_t bar = event.find('|');
+    return "report|0.7|1.2|smtp-in|" + event.substr(0, bar) + "|" + id + (bar == std::string::npos ? "" : event.substr(bar)) + "\n";
+  }
+  static std::string begin(const std::string& id) {
+    return report(id, "link-connect|mx.example.net|pass|192.0.2.1:99|192.0.2.9:25") + report(id, "link-greeting|mx.example.org") +
+           report(id, "link-identify|EHLO|mx.example.net") + transaction(id);
+  }
+  static std::string transaction(const std::string& id) {
+    return report(id, "tx-begin|00000001") + report(id, "tx-mail|00000001|ok|a@example.net") + report(id, "tx-rcpt|00000001|ok|r@example.org");
+  }
+  static std::string data(const std::string& id, const std::string& line) { return "filter|0.7|1.2|smtp-in|data-line|" + id + "|d0|" + line + "\n"; }
+  static std::string mail(const std::string& id) {
+    return data(id, "Received: by us") + data(id, "Subject: x") + data(id, "") + data(id, "..dot") + data(id, ".");
+  }
+  static std::string commit(const std::string& id) { return "filter|0.7|1.2|smtp-in|commit|" + id + "|c0|\n"; }
+
+  Engine engine{Settings{}};
+  std::map<ScanId, StartScan> started;
+  std::vector<ScanId> cancelled;
+  std::vector<std::string> notes;
+};
+
+TEST_F(EngineTest, RegistersOnceWhenReady) {
+  smtpd("config|smtpd-version|7.8.0\nconfig|protocol|0.7\nconfig|subsystem|smtp-in\nconfig|unheard-of|x\n");
+  EXPECT_EQ(output(), "");
+  smtpd("config|ready\n");
+  const std::string registered = output();
+  EXPECT_TRUE(registered.starts_with("register|report|smtp-in|link-connect\n"));
+  EXPECT_TRUE(registered.ends_with("\nregister|ready\n"));
+  smtpd("config|ready\n");
+  EXPECT_EQ(output(), "");
+}
+
+TEST_F(EngineTest, AMailIsHeldUntilItsVerdictAndComesBackStuffed) {
+  smtpd(begin("0a") + mail("0a"));
+  ASSERT_EQ(started.size(), 1U);
+  EXPECT_EQ(started.at(1).message->from(0), "Received: by us\r\nSubject: x\r\n\r\n.dot\r\n");
+  EXPECT_EQ(started.at(1).until, t0 + 30s);
+  EXPECT_EQ(output(), "");
+  finish(1, "no action");
+  EXPECT_EQ(output(),
+            "filter-dataline|0a|d0|Received: by us\nfilter-dataline|0a|d0|Subject: x\nfilter-dataline|0a|d0|\n"
+            "filter-dataline|0a|d0|..dot\nfilter-dataline|0a|d0|.\n");
+  smtpd(commit("0a"));
+  EXPECT_EQ(output(), "filter-result|0a|c0|proceed\n");
+  EXPECT_TRUE(notes.empty()) << "what became of it is not known yet";
+  smtpd(report("0a", "tx-commit|00000001|99") + report("0a", "tx-reset|00000001"));
+  ASSERT_EQ(notes.size(), 1U);
+  EXPECT_EQ(notes[0],
+            "session=0a msgid=00000001 ip=192.0.2.1 from=a@example.net rcpts=1 size=37 action=\"no action\" score=0.00/0.00 symbols=\"\" "
+            "scan_ms=5 answer=proceed result=committed");
+}
+
+TEST_F(EngineTest, TheRequestHoldsWhatSmtpdReported) {
+  smtpd(report("0a", "link-connect|mx.example.net|fail|[2001:db8::1]:99|[::1]:25") + report("0a", "link-greeting|mx.example.org") +
+        report("0a", "link-tls|TLSv1.3:TLS_AES_256_GCM_SHA384:256") + report("0a", "link-identify|EHLO|client") +
+        report("0a", "link-auth|fail|mallory") + report("0a", "link-auth|pass|carol") + report("0a", "tx-begin|0000000b") +
+        report("0a", "tx-mail|00000000|permfail|bad") + report("0a", "tx-mail|0000000b|ok|@relay.example,@x:carol@example.org") +
+        report("0a", "tx-rcpt|0000000b|permfail|nobody@example.org") + report("0a", "tx-rcpt|0000000b|ok|bare") +
+        report("0a", "tx-rcpt|0000000b|ok|x@example.net") + mail("0a"));
+  const std::string& head = started.at(1).head;
+  for (const char* line : {"\r\nIP: 2001:db8::1\r\n", "\r\nHelo: client\r\n", "\r\nUser: carol\r\n", "\r\nTLS-Version: TLSv1.3\r\n",
+                           "\r\nTLS-Cipher: TLS_AES_256_GCM_SHA384\r\n", "\r\nQueue-Id: 0000000b\r\n", "\r\nMTA-Name: mx.example.org\r\n",
+                           "\r\nRcpt: <bare@mx.example.org>\r\nRcpt: <x@example.net>\r\n", "\r\nContent-Length: 37\r\n"}) {
+    EXPECT_NE(head.find(line), std::string::npos) << line << "is missing in\n" << head;
+  }
+  EXPECT_EQ(head.find("Hostname:"), std::string::npos) << "not forward-confirmed";
+  EXPECT_EQ(head.find("nobody"), std::string::npos);
+  EXPECT_NE(head.find("From: <carol@example.org>"), std::string::npos) << head;
+}
+
+TEST_F(EngineTest, TheLocalSocketIsThisHost) {
+  smtpd(report("0a", "link-connect|vm|pass|unix:/var/run/smtpd.sock|unix:/var/run/smtpd.sock") + transaction("0a") + mail("0a"));
+  EXPECT_NE(started.at(1).head.find("\r\nIP: 127.0.0.1\r\n"), std::string::npos);
+}
+
+TEST_F(EngineTest, SessionsDoNotMix) {
+  std::string a = begin("0a") + mail("0a");
+  std::string b = begin("0b") + mail("0b");
+  while (!a.empty() || !b.empty()) {
+    for (std::string* lines : {&a, &b}) {
+      const std::size_t lf = lines->find('\n');
+      if (lf == std::string::npos) continue;
+      smtpd(lines->substr(0, lf + 1));
+      lines->erase(0, lf + 1);
+    }
+  }
+  finish(2, "reject");
+  smtpd(commit("0b"));
+  EXPECT_EQ(output(), "filter-dataline|0b|d0|.\nfilter-result|0b|c0|reject|554 5.7.1 Spam message rejected\n");
+  finish(1, "no action");
+  EXPECT_TRUE(output().ends_with("filter-dataline|0a|d0|.\n"));
+  smtpd(commit("0a"));
+  EXPECT_EQ(output(), "filter-result|0a|c0|proceed\n");
+}
+
+TEST_F(EngineTest, ASecondTransactionStartsAfresh) {
+  smtpd(begin("0a") + mail("0a"));
+  finish(1, "reject");
+  smtpd(commit("0a") + report("0a", "tx-rollback|00000001") + report("0a", "tx-reset|00000001"));
+  output();
+  smtpd(transaction("0a") + mail("0a"));
+  ASSERT_TRUE(started.contains(2));
+  EXPECT_EQ(started.at(2).head.find("Rcpt: <r@example.org>\r\nRcpt:"), std::string::npos) << "recipients of the first one";
+  finish(2, "no action");
+  EXPECT_TRUE(output().ends_with("filter-dataline|0a|d0|.\n"));
+  smtpd(commit("0a"));
+  EXPECT_EQ(output(), "filter-result|0a|c0|proceed\n");
+}
+
+TEST_F(EngineTest, AScanWhoseTransactionIsGoneIsCancelledAndItsResultDropped) {
+  for (const std::string& end : {report("0a", "tx-reset|00000001"), report("0a", "link-disconnect"), report("0a", "tx-rollback|00000001")}) {
+    cancelled.clear();
+    started.clear();
+    smtpd(begin("0a") + mail("0a") + end);
+    ASSERT_EQ(started.size(), 1U) << end;
+    EXPECT_EQ(cancelled, std::vector<ScanId>{started.begin()->first}) << end;
+    EXPECT_FALSE(engine.next_deadline()) << end;
+    finish(started.begin()->first, "no action");
+    EXPECT_EQ(output(), "") << end;
+    smtpd(report("0a", "link-disconnect"));
+  }
+  EXPECT_NE(notes.at(0).find("answer=none result=reset"), std::string::npos) << notes.at(0);
+  EXPECT_EQ(engine.sessions(), 0U);
+}
+
+TEST_F(EngineTest, AScanThatNeverEndsIsGivenUp) {
+  smtpd(begin("0a") + mail("0a"));
+  ASSERT_TRUE(engine.next_deadline());
+  EXPECT_EQ(*engine.next_deadline(), t0 + 31s);
+  engine.tick(t0 + 30s);
+  collect();
+  EXPECT_EQ(output(), "");
+  engine.tick(t0 + 31s);
+  collect();
+  EXPECT_EQ(cancelled, std::vector<ScanId>{1});
+  smtpd(commit("0a"));
+  EXPECT_EQ(output(), "filter-dataline|0a|d0|.\nfilter-result|0a|c0|reject|451 4.3.0 Message could not be scanned, try again later\n");
+  finish(1, "no action");
+  EXPECT_EQ(output(), "") << "too late";
+}
+
+TEST_F(EngineTest, TheLongestLineComesBackAndOneByteMoreIsRefused) {
+  const std::string longest(max_dataline, 'x');
+  smtpd(begin("0a") + data("0a", longest) + data("0a", "."));
+  finish(1, "no action");
+  EXPECT_EQ(output(), "filter-dataline|0a|d0|" + longest + "\nfilter-dataline|0a|d0|.\n");
+  for (const std::string& line : {longest + "x", "." + longest, std::string(65534, 'y'), std::string(200'000, 'z')}) {
+    smtpd(begin("0b") + data("0b", "Subject: x") + data("0b", line) + data("0b", "more") + data("0b", ".") + commit("0b"));
+    EXPECT_EQ(output(), "filter-dataline|0b|d0|.\nfilter-result|0b|c0|reject|554 5.6.0 Message holds a line that is too long\n");
+  }
+  EXPECT_EQ(started.size(), 1U) << "such a mail is not scanned";
+}
+
+TEST_F(EngineTest, WhatOldSmtpdCutsIsLoggedOncePerMessage) {
+  std::string lines = begin("0a") + data("0a", std::string(1998, 'x')) + data("0a", std::string(3000, 'x')) + data("0a", ".");
+  for (std::size_t at = 0; (at = lines.find("|0.7|", at)) != std::string::npos;) lines.replace(at, 5, "|0.6|");
+  smtpd(lines);
+  EXPECT_EQ(notes, std::vector<std::string>{"session=0a msgid=00000001 a line of 3000 bytes will be cut to 1997 by this version of smtpd"});
+  notes.clear();
+  smtpd(begin("0b") + data("0b", std::string(3000, 'x')) + data("0b", "."));
+  EXPECT_TRUE(notes.empty()) << "0.7 does not cut";
+}
+
+TEST_F(EngineTest, WithABrokenConfigurationEveryMessageIsDeferred) {
+  Settings settings;
+  settings.out_of_order = true;
+  engine = Engine(settings);
+  smtpd(begin("0a") + mail("0a") + commit("0a"));
+  EXPECT_TRUE(started.empty());
+  EXPECT_EQ(output(), "filter-dataline|0a|d0|.\nfilter-result|0a|c0|reject|451 4.3.0 Mail scanning is out of order, try again later\n");
+}
+
+TEST_F(EngineTest, ASessionWeNeverSawBeginIsRefusedAndNotKept) {
+  smtpd(mail("0f") + commit("0f"));
+  EXPECT_EQ(output(), "filter-dataline|0f|d0|.\nfilter-result|0f|c0|reject|451 4.3.0 Message could not be scanned, try again later\n");
+  EXPECT_EQ(engine.sessions(), 0U);
+}
+
+TEST_F(EngineTest, APhaseWeNeverAskedForIsAnswered) {
+  smtpd("filter|0.7|1.2|smtp-in|rcpt-to|0a|70|x@y\n");
+  EXPECT_EQ(output(), "filter-result|0a|70|proceed\n");
+}
+
+TEST_F(EngineTest, RubbishIsReportedAndAnswersNothing) {
+  smtpd("rubbish\n\nreport|x\nfilter|0.7|1.2|smtp-in|commit|nonsense|c0|\n");
+  EXPECT_EQ(output(), "");
+  EXPECT_EQ(notes.size(), 4U);
+}
+
+TEST_F(EngineTest, OldVersionsGetTheirOrder) {
+  std::string lines = begin("0a") + mail("0a");
+  for (std::size_t at = 0; (at = lines.find("|0.7|", at)) != std::string::npos;) lines.replace(at, 5, "|0.4|");
+  for (const auto& [from, to] : {std::pair("tx-mail|0a|00000001|ok|a@example.net", "tx-mail|0a|00000001|a@example.net|ok"),
+                                 std::pair("tx-rcpt|0a|00000001|ok|r@example.org", "tx-rcpt|0a|00000001|r@example.org|ok")}) {
+    lines.replace(lines.find(from), std::string(from).size(), to);
+  }
+  smtpd(lines);
+  EXPECT_NE(started.at(1).head.find("Rcpt: <r@example.org>"), std::string::npos);
+  finish(1, "reject");
+  smtpd("filter|0.4|1.2|smtp-in|commit|0a|c0|\n");
+  EXPECT_EQ(output(), "filter-dataline|d0|0a|.\nfilter-result|c0|0a|reject|554 5.7.1 Spam message rejected\n");
+}
+
+TEST_F(EngineTest, OutputIsBoundedWhileAMessageIsWritten) {
+  std::string lines = begin("0a");
+  for (int i = 0; i < 20'000; ++i) lines += data("0a", std::string(70, 'x'));
+  smtpd(lines + data("0a", "."));
+  finish(1, "no action");
+  std::size_t total = 0;
+  for (auto bytes = engine.output(); !bytes.empty(); bytes = engine.output()) {
+    EXPECT_LT(bytes.size(), 129U * 1024);
+    const std::size_t part = std::min<std::size_t>(bytes.size(), 10'007);
+    total += part;
+    engine.written(part);
+  }
+  EXPECT_EQ(total, 20'000U * (22 + 70 + 1) + 22 + 2);
+}
+
+TEST_F(EngineTest, EndOfInputEndsEverything) {
+  smtpd(begin("0a") + mail("0a") + begin("0b"));
+  engine.end_of_input();
+  collect();
+  EXPECT_EQ(cancelled, std::vector<ScanId>{1});
+  EXPECT_EQ(engine.sessions(), 0U);
+  EXPECT_FALSE(engine.next_deadline());
+}
+
+}  // namespace
+}  // namespace mailbridge::filter

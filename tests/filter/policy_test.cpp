@@ -1,0 +1,169 @@
+#include "filter/policy.hpp"
+
+#include <gtest/gtest.h>
+
+namespace mailbridge::filter {
+namespace {
+
+using rspamd::AddHeader;
+using rspamd::ScanFailure;
+using rspamd::Verdict;
+
+constexpr OwnNames own = {"admd.example.org", "mx.example.org"};
+
+const std::string message =
+    "Received: from a by mx.example.org\r\n"
+    "\tid 1\r\n"
+    "From: a@example.net\r\n"
+    "Subject: hello\r\n"
+    " folded\r\n"
+    "\r\n"
+    "body\r\n";
+
+Verdict verdict(std::string action) {
+  Verdict verdict;
+  verdict.action = std::move(action);
+  return verdict;
+}
+
+std::string headers(const std::string& text, const rspamd::ScanResult& result) {
+  const Decision decision = decide(text, result, OnError::accept, own);
+  EXPECT_EQ(decision.refusal, "");
+  EXPECT_EQ(text.substr(decision.body_from), text.substr(text.find("\r\n\r\n") + 2)) << "the body is left alone";
+  return decision.header_bytes;
+}
+
+TEST(Policy, ActionsAreCarriedOutAsTheMilterDoes) {
+  struct Row {
+    std::string story;
+    Verdict verdict;
+    std::string refusal;
+    std::string added;  // at the end of the section
+  };
+  const auto with = [](Verdict v, auto change) {
+    change(v);
+    return v;
+  };
+  const Row rows[] = {
+      {"no action", verdict("no action"), "", ""},
+      {"greylist accepts: the module said so itself", verdict("greylist"), "", ""},
+      {"reject", verdict("reject"), "554 5.7.1 Spam message rejected", ""},
+      {"soft reject", verdict("soft reject"), "451 4.7.1 Try again later", ""},
+      {"add header", verdict("add header"), "", "X-Spam: Yes\r\n"},
+      {"discard", verdict("discard"), "", "X-Rspamd-Action: discard\r\n"},
+      {"quarantine", verdict("quarantine"), "", "X-Rspamd-Action: quarantine\r\n"},
+      {"custom", verdict("to the\r\nattic"), "", "X-Rspamd-Action: to the attic\r\n"},
+      {"reject with words", with(verdict("reject"), [](Verdict& v) { v.smtp_message = "Gtube \"pattern\"\r\nsecond"; }),
+       "554 5.7.1 Gtube 'pattern' second", ""},
+      {"reject with an enhanced code", with(verdict("reject"), [](Verdict& v) { v.smtp_message = "5.3.1 Go away"; }), "554 5.3.1 Go away", ""},
+      {"reject with both codes", with(verdict("reject"), [](Verdict& v) { v.smtp_message = "550 5.3.1 Go away"; }), "554 5.3.1 Go away", ""},
+      {"soft reject with a code of another class", with(verdict("soft reject"), [](Verdict& v) { v.smtp_message = "5.3.1 Go away"; }),
+       "451 4.7.1 5.3.1 Go away", ""},
+      {"words that come to nothing", with(verdict("soft reject"), [](Verdict& v) { v.smtp_message = "\r\n\t"; }), "451 4.7.1 Try again later", ""},
+      {"endless words", with(verdict("reject"), [](Verdict& v) { v.smtp_message = std::string(9000, 'x'); }), "554 5.7.1 " + std::string(400, 'x'), ""},
+      {"no_action accepts and says what it would have been", with(verdict("reject"), [](Verdict& v) { v.no_action = true; }), "",
+       "X-Rspamd-Action: reject\r\n"},
+      {"no_action leaves the subject alone", with(verdict("rewrite subject"), [](Verdict& v) { v.no_action = true, v.subject = "SPAM"; }), "",
+       "X-Rspamd-Action: rewrite subject\r\n"},
+      {"no_action, add header", with(verdict("add header"), [](Verdict& v) { v.no_action = true; }), "", "X-Rspamd-Action: add header\r\n"},
+      {"reject turned into discard", with(verdict("reject"), [](Verdict& v) { v.instead_of_reject = "discard"; }), "", "X-Rspamd-Action: discard\r\n"},
+      {"reject turned into quarantine", with(verdict("reject"), [](Verdict& v) { v.instead_of_reject = "quarantine"; }), "",
+       "X-Rspamd-Action: quarantine\r\n"},
+      {"X-Rspamd-Action is not said twice", with(verdict("discard"), [](Verdict& v) { v.add_headers = {{"X-Rspamd-Action", "discard", -1}}; }), "",
+       "X-Rspamd-Action: discard\r\n"},
+      {"spam_header", with(verdict("add header"), [](Verdict& v) { v.spam_headers = {{"X-Junk", "maybe", -1}}; }), "", "X-Junk: maybe\r\n"},
+      {"spam_header without that action", with(verdict("no action"), [](Verdict& v) { v.spam_headers = {{"X-Junk", "maybe", -1}}; }), "", ""},
+      {"rewrite subject without a subject", verdict("rewrite subject"), "", ""},
+  };
+  for (const Row& row : rows) {
+    const Decision decision = decide(message, row.verdict, OnError::tempfail, own);
+    EXPECT_EQ(decision.refusal, row.refusal) << row.story;
+    if (row.refusal.empty()) {
+      EXPECT_EQ(decision.header_bytes, message.substr(0, message.size() - 8) + row.added) << row.story;
+    }
+  }
+}
+
+TEST(Policy, TheSubjectIsReplacedWithItsFoldsOrAdded) {
+  Verdict v = verdict("rewrite subject");
+  v.subject = "*** SPAM *** hello";
+  EXPECT_EQ(headers(message, v), "Received: from a by mx.example.org\r\n\tid 1\r\nFrom: a@example.net\r\nSubject: *** SPAM *** hello\r\n");
+  EXPECT_EQ(headers("Received: x\r\nFrom: a\r\n\r\n", v), "Received: x\r\nFrom: a\r\nSubject: *** SPAM *** hello\r\n");
+  EXPECT_EQ(headers("Received: x\r\nSUBJECT:a\r\nSubject: b\r\n\r\n", v), "Received: x\r\nSubject: *** SPAM *** hello\r\nSubject: b\r\n");
+}
+
+TEST(Policy, HeadersComeInTheOrderOfTheMilter) {
+  Verdict v = verdict("no action");
+  v.add_headers = {{"ARC-Authentication-Results", "i=1", 1}, {"ARC-Message-Signature", "i=1", 1}, {"ARC-Seal", "i=1", 1},
+                   {"X-Top", "0", 0},                        {"X-End", "-1", -1},                 {"X-Last-But-One", "-2", -2},
+                   {"bad name", "x", 0}};
+  v.dkim_signatures = {"a=1;\n\tb=2", "second"};
+  const Decision decision = decide("Received: x\r\nFrom: a\r\n\r\n", v, OnError::tempfail, own);
+  EXPECT_EQ(decision.header_bytes,
+            "X-Top: 0\r\n"
+            "Received: x\r\n"
+            "DKIM-Signature: a=1;\r\n\tb=2\r\n"
+            "DKIM-Signature: second\r\n"
+            "ARC-Seal: i=1\r\n"
+            "ARC-Message-Signature: i=1\r\n"
+            "ARC-Authentication-Results: i=1\r\n"
+            "From: a\r\n"
+            "X-Last-But-One: -2\r\n"
+            "X-End: -1\r\n");
+  EXPECT_EQ(decision.dropped_headers, std::vector<std::string>{"bad name"});
+}
+
+TEST(Policy, WhatTheClientForgedGoesAndWhatSmtpdWroteStays) {
+  const std::string forged =
+      "X-Spam: Yes\r\n"
+      "Received: by us\r\n"
+      "x-spam: no\r\n"
+      "X-Spam-Status: No,\r\n\tscore=-100\r\n"
+      "X-Spamd-Bar: -----\r\n"
+      "X-Rspamd-Action : no action\r\n"
+      "Authentication-Results: MX.example.org; spf=pass\r\n"
+      "Authentication-Results: (really) admd.example.org 1; spf=pass\r\n"
+      "Authentication-Results: elsewhere.example; spf=pass\r\n"
+      "X-Spammer: me\r\n"
+      "\r\n";
+  const std::string left =
+      "X-Spam: Yes\r\n"
+      "Received: by us\r\n"
+      "Authentication-Results: elsewhere.example; spf=pass\r\n"
+      "X-Spammer: me\r\n";
+  EXPECT_EQ(headers(forged, verdict("no action")), left);
+  EXPECT_EQ(headers(forged, tl::unexpected(ScanFailure{ScanFailure::Kind::timed_out, "too\r\nslow"})), left + "X-Spam-Error: timed_out: too slow\r\n");
+
+  Verdict v = verdict("add header");
+  v.remove_headers = {{"X-Spam", 0}, {"Authentication-Results", 1}};
+  EXPECT_EQ(headers(forged, v), left) << "counted on what rspamd saw; smtpd's own mark stays and is not doubled";
+}
+
+TEST(Policy, RspamdsPositionsCountBelowSmtpdsReceived) {
+  Verdict v = verdict("no action");
+  v.add_headers = {{"X-New", "1", 1}};
+  EXPECT_EQ(headers("X-Spam: Yes\r\nReceived: by us\r\nFrom: a\r\n\r\n", v), "X-Spam: Yes\r\nReceived: by us\r\nX-New: 1\r\nFrom: a\r\n");
+}
+
+TEST(Policy, FailuresFollowOnError) {
+  struct Row {
+    ScanFailure::Kind kind;
+    std::string name;
+  };
+  const Row rows[] = {
+      {ScanFailure::Kind::unreachable, "unreachable"},
+      {ScanFailure::Kind::timed_out, "timed_out"},
+      {ScanFailure::Kind::http, "http"},
+      {ScanFailure::Kind::unreadable, "unreadable"},
+  };
+  for (const Row& row : rows) {
+    const rspamd::ScanResult result = tl::unexpected(ScanFailure{row.kind, "why"});
+    EXPECT_EQ(decide(message, result, OnError::tempfail, own).refusal, "451 4.3.0 Message could not be scanned, try again later");
+    const Decision accepted = decide(message, result, OnError::accept, own);
+    EXPECT_EQ(accepted.refusal, "");
+    EXPECT_TRUE(accepted.header_bytes.ends_with("\r\nX-Spam-Error: " + row.name + ": why\r\n")) << accepted.header_bytes;
+  }
+}
+
+}  // namespace
+}  // namespace mailbridge::filter

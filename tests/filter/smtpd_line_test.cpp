@@ -1,0 +1,98 @@
+#include "filter/smtpd_line.hpp"
+
+#include <gtest/gtest.h>
+
+namespace mailbridge::filter {
+namespace {
+
+struct Shown {
+  std::string operator()(const Config& e) const { return "config " + std::string(e.key) + "," + std::string(e.value); }
+  std::string operator()(const LinkConnect& e) const {
+    return "link-connect " + std::string(e.rdns) + "," + std::string(e.fcrdns) + "," + std::string(e.src) + "," + std::string(e.dest);
+  }
+  std::string operator()(const LinkGreeting& e) const { return "link-greeting " + std::string(e.hostname); }
+  std::string operator()(const LinkIdentify& e) const { return "link-identify " + std::string(e.name); }
+  std::string operator()(const LinkTls& e) const { return "link-tls " + std::string(e.version) + "," + std::string(e.cipher); }
+  std::string operator()(const LinkAuth& e) const { return "link-auth " + std::string(e.result) + "," + std::string(e.user); }
+  std::string operator()(const LinkDisconnect&) const { return "link-disconnect"; }
+  std::string operator()(const TxBegin& e) const { return "tx-begin " + std::string(e.msgid); }
+  std::string operator()(const TxMail& e) const { return "tx-mail " + std::string(e.result) + "," + std::string(e.address); }
+  std::string operator()(const TxRcpt& e) const { return "tx-rcpt " + std::string(e.result) + "," + std::string(e.address); }
+  std::string operator()(const TxCommit& e) const { return "tx-commit " + std::string(e.msgid); }
+  std::string operator()(const TxRollback& e) const { return "tx-rollback " + std::string(e.msgid); }
+  std::string operator()(const TxReset& e) const { return "tx-reset " + std::string(e.msgid); }
+  std::string operator()(const OtherReport&) const { return "other"; }
+  std::string operator()(const DataLine& e) const { return "data-line " + std::string(e.token) + "," + std::string(e.line); }
+  std::string operator()(const Commit& e) const { return "commit " + std::string(e.token); }
+  std::string operator()(const OtherRequest& e) const { return "request " + std::string(e.phase) + "," + std::string(e.token); }
+};
+
+TEST(SmtpdLine, Events) {
+  struct Row {
+    std::string line;
+    std::string expected;  // empty: malformed
+  };
+  const Row rows[] = {
+      {"config|smtpd-version|6.8.0p2", "config smtpd-version,6.8.0p2"},
+      {"config|ready", "config ready,"},
+      {"config|unheard-of|a|b", "config unheard-of,a|b"},
+      {"report|0.6|1.2|smtp-in|link-connect|00ff|mx.example.net|pass|192.0.2.1:99|192.0.2.2:25", "link-connect mx.example.net,pass,192.0.2.1:99,192.0.2.2:25"},
+      {"report|0.6|1.2|smtp-in|link-connect|00ff|a|b|fail|[::1]:99|[::1]:25", "link-connect a|b,fail,[::1]:99,[::1]:25"},
+      {"report|0.6|1.2|smtp-in|link-connect|00ff", "link-connect ,,,"},
+      {"report|0.6|1.2|smtp-in|link-greeting|00ff|mx.example.org", "link-greeting mx.example.org"},
+      {"report|0.6|1.2|smtp-in|link-identify|00ff|EHLO|mail|x", "link-identify mail|x"},
+      {"report|0.7|1.2|smtp-in|link-tls|00ff|TLSv1.3:TLS_AES_256_GCM_SHA384:256", "link-tls TLSv1.3,TLS_AES_256_GCM_SHA384"},
+      {"report|0.7|1.2|smtp-in|link-tls|00ff|odd", "link-tls odd,"},
+      {"report|0.7|1.2|smtp-in|link-auth|00ff|pass|car|ol", "link-auth pass,car|ol"},
+      {"report|0.6|1.2|smtp-in|link-auth|00ff|car|ol|pass", "link-auth pass,car|ol"},
+      {"report|0.6|1.2|smtp-in|link-disconnect|00ff", "link-disconnect"},
+      {"report|0.6|1.2|smtp-in|tx-begin|00ff|0a0b0c0d", "tx-begin 0a0b0c0d"},
+      {"report|0.7|1.2|smtp-in|tx-mail|00ff|0a|ok|a|b@example.net", "tx-mail ok,a|b@example.net"},
+      {"report|0.6|1.2|smtp-in|tx-mail|00ff|0a|ok|", "tx-mail ok,"},
+      {"report|0.5|1.2|smtp-in|tx-mail|00ff|0a|a|b@example.net|ok", "tx-mail ok,a|b@example.net"},
+      {"report|0.4|1.2|smtp-in|tx-rcpt|00ff|0a|r@example.org|permfail", "tx-rcpt permfail,r@example.org"},
+      {"report|0.10|1.2|smtp-in|tx-rcpt|00ff|0a|permfail|r@example.org", "tx-rcpt permfail,r@example.org"},
+      {"report|1.0|1.2|smtp-in|tx-rcpt|00ff|0a|ok|r@example.org|new", "tx-rcpt ok,r@example.org|new"},
+      {"report|0.6|1.2|smtp-in|tx-commit|00ff|0a|488", "tx-commit 0a"},
+      {"report|0.6|1.2|smtp-in|tx-rollback|00ff|0a", "tx-rollback 0a"},
+      {"report|0.6|1.2|smtp-in|tx-reset|00ff|0a", "tx-reset 0a"},
+      {"report|0.6|1.2|smtp-in|tx-unheard-of|00ff|0a", "other"},
+      {"report|0.6|1.2|smtp-out|link-disconnect|00ff", "other"},
+      {"filter|0.6|1.2|smtp-in|data-line|00ff|00aa|a|b", "data-line 00aa,a|b"},
+      {"filter|0.6|1.2|smtp-in|data-line|00ff|00aa|", "data-line 00aa,"},
+      {"filter|0.6|1.2|smtp-in|commit|00ff|00aa|", "commit 00aa"},
+      {"filter|0.6|1.2|smtp-in|commit|00ff|00aa", "commit 00aa"},
+      {"filter|0.6|1.2|smtp-in|mail-from|00ff|00aa|x@y", "request mail-from,00aa"},
+      {"", ""},
+      {"rubbish", ""},
+      {"report", ""},
+      {"report|x|1.2|smtp-in|tx-reset|00ff|0a", ""},
+      {"report|0.6|1.2|smtp-in|tx-reset", ""},
+      {"report|0.6|1.2|smtp-in|tx-reset||0a", ""},
+      {"report|0.6|1.2|smtp-in|tx-reset|xyz|0a", ""},
+      {"report|0.6|1.2|smtp-in|tx-reset|00112233445566778|0a", ""},
+      {"filter|0.6|1.2|smtp-in|commit|00ff||", ""},
+      {"filter|0.6|1.2|smtp-in|commit|00ff|0x1|", ""},
+  };
+  for (const Row& row : rows) {
+    const auto line = parse_line(row.line);
+    EXPECT_EQ(line ? std::visit(Shown{}, line->event) : "", row.expected) << row.line;
+  }
+}
+
+TEST(SmtpdLine, AnswersStandInTheOrderTheVersionWants) {
+  EXPECT_EQ(answer_prefix("filter-result", dialect_of({0, 4}), "5e", "70"), "filter-result|70|5e|");
+  EXPECT_EQ(answer_prefix("filter-result", dialect_of({0, 5}), "5e", "70"), "filter-result|5e|70|");
+  EXPECT_EQ(answer_prefix("filter-dataline", dialect_of({0, 7}), "5e", "70"), "filter-dataline|5e|70|");
+}
+
+TEST(SmtpdLine, VersionsAreNumbersNotText) {
+  EXPECT_TRUE(dialect_of({0, 6}).cuts_long_lines);
+  EXPECT_FALSE(dialect_of({0, 7}).cuts_long_lines);
+  EXPECT_FALSE(dialect_of({0, 10}).cuts_long_lines);
+  EXPECT_FALSE(dialect_of({1, 0}).answers_token_first);
+  EXPECT_TRUE(dialect_of({0, 1}).answers_token_first);
+}
+
+}  // namespace
+}  // namespace mailbridge::filter
