@@ -91,27 +91,30 @@ class Player {
   }
 
   static bool same_arrival(const Line& a, const Line& b) { return a.lane == b.lane && a.direction == b.direction && a.number == b.number; }
+  bool judged() const { return manner_.cuts != Manner::Cuts::whole; }
   bool broken() const { return manner_.broken_arrival.has_value(); }
   void differ(std::string what) { played_.differences.push_back(std::move(what)); }
   void violate(std::string what) { played_.violations.push_back(std::move(what)); }
 
-  std::size_t cut(std::size_t size) {
+  std::string_view cut(std::string_view bytes) {
+    const std::string_view line = bytes.substr(0, bytes.find('\n') == std::string_view::npos ? bytes.size() : bytes.find('\n') + 1);
     switch (manner_.cuts) {
-      case Manner::Cuts::whole: return size;
-      case Manner::Cuts::bytes: return 1;
+      case Manner::Cuts::whole: return bytes;
+      case Manner::Cuts::lines: return line;
+      case Manner::Cuts::bytes: return bytes.substr(0, 1);
       case Manner::Cuts::random: break;
     }
-    return std::uniform_int_distribution<std::size_t>(1, std::min<std::size_t>(size, 200))(random_);
+    return line.substr(0, std::uniform_int_distribution<std::size_t>(1, std::min<std::size_t>(bytes.size(), 200))(random_));
   }
 
   void arrival(const Line& line, std::string_view bytes) {
     if (manner_.broken_arrival == played_.arrivals++) return break_off(line);
     while (!bytes.empty()) {
-      const std::string_view part = bytes.substr(0, cut(bytes.size()));
+      const std::string_view part = cut(bytes);
       bytes.remove_prefix(part.size());
       if (line.lane == 'S') {
         if (gone_) return;
-        host_.said(part);
+        if (judged()) host_.said(part);
         engine_.receive(part, now_);
       } else if (Scan* scan = find(line)) {
         if (!scan->open) break;  // as a socket that we have closed
@@ -203,20 +206,18 @@ class Player {
       for (filter::Command& command : engine_.take_commands()) {
         if (auto* start = std::get_if<filter::StartScan>(&command)) {
           scans_.emplace(static_cast<unsigned>(start->id), Scan{rspamd::Exchange(std::move(start->head), std::move(start->message), start->until)});
-        } else if (const auto* cancel = std::get_if<filter::CancelScan>(&command)) {
-          scans_.at(static_cast<unsigned>(cancel->id)).open = false;
-        } else {
-          played_.notes.push_back(std::get<Note>(command));
-        }
+        } else if (auto* note = std::get_if<Note>(&command)) {
+          played_.notes.push_back(std::move(*note));
+        }  // a cancelled scan goes on here, as with a driver that hears of it late: its result must fall on no one
       }
       for (auto& [number, scan] : scans_) {
         while (scan.open && drive(number, scan)) again = true;
       }
     }
     for (std::string_view bytes = engine_.output(); !bytes.empty(); bytes = engine_.output()) {
-      const std::string_view part = bytes.substr(0, cut(bytes.size()));
+      const std::string_view part = cut(bytes);
       played_.to_smtpd += part;
-      host_.heard(part);
+      if (judged()) host_.heard(part);
       engine_.written(part.size());
     }
   }
@@ -236,9 +237,9 @@ class Player {
     }
     if (!send) return false;
     if (send->bytes.empty()) violate("an empty Send");
-    const std::size_t n = cut(send->bytes.size());
-    played_.to_rspamd[number] += send->bytes.substr(0, n);
-    scan.exchange.sent(n);
+    const std::string_view part = cut(send->bytes);
+    played_.to_rspamd[number] += part;
+    scan.exchange.sent(part.size());
     return true;
   }
 

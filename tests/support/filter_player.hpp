@@ -14,10 +14,11 @@
 
 namespace mailbridge::testing {
 
-// How arrivals are cut, and which one is replaced by an ending.
+// How arrivals are cut, and which one is replaced by an ending. Only cut at least into lines can smtpd's rules be judged, for what we wrote
+// must be seen before smtpd's next line.
 struct Manner {
-  enum class Cuts { whole, bytes, random };
-  Cuts cuts = Cuts::whole;
+  enum class Cuts { whole, lines, bytes, random };
+  Cuts cuts = Cuts::lines;
   unsigned seed = 0;
   std::optional<std::size_t> broken_arrival = {};  // counted over the transcript's '>' arrivals
   Ending::Kind broken_with = Ending::Kind::closed;

@@ -42,19 +42,16 @@ void SmtpdHost::line_said(std::string_view line) {
   if (!parsed || std::holds_alternative<filter::Config>(parsed->event)) return;
   Session& session = sessions_[parsed->session_key];
   const auto is = [&]<class Event>(std::type_identity<Event>) { return std::get_if<Event>(&parsed->event); };
-  session.token_first = filter::dialect_of(parsed->version).answers_token_first;
+  session.token_first.insert(filter::dialect_of(parsed->version).answers_token_first);
   if (is(std::type_identity<filter::LinkConnect>())) {
-    session = Session{};
+    session.stream = Stream{};
     session.known = true;
-    session.token_first = filter::dialect_of(parsed->version).answers_token_first;
   } else if (is(std::type_identity<filter::LinkDisconnect>())) {
     session.known = false;
     session.stream = Stream{};
   } else if (is(std::type_identity<filter::TxBegin>()) || is(std::type_identity<filter::TxCommit>()) ||
              is(std::type_identity<filter::TxRollback>()) || is(std::type_identity<filter::TxReset>())) {
-    const unsigned commits = session.stream.commits;
     session.stream = Stream{};
-    session.stream.commits = commits;
   } else if (const auto* data = is(std::type_identity<filter::DataLine>())) {
     session.tokens.emplace(data->token);
     if (!session.known) session.stream = Stream{};
@@ -63,11 +60,11 @@ void SmtpdHost::line_said(std::string_view line) {
     else session.stream.in.emplace_back(data->line);
   } else if (const auto* commit = is(std::type_identity<filter::Commit>())) {
     session.tokens.emplace(commit->token);
-    ++session.stream.commits;
+    session.requests.push_back(true);
     if (!session.stream.dotted) session.stream.commit_came_early = true;
   } else if (const auto* other = is(std::type_identity<filter::OtherRequest>())) {
     session.tokens.emplace(other->token);
-    ++session.stream.commits;
+    session.requests.push_back(false);
   } else {
     return;
   }
@@ -87,12 +84,14 @@ void SmtpdHost::line_heard(std::string_view line, bool cut) {
   const std::string first(take(rest));
   const std::string second(take(rest));
   for (auto& [key, session] : sessions_) {
-    std::uint64_t value = 0;
-    const std::string& id = session.token_first ? second : first;
-    const std::string& token = session.token_first ? first : second;
-    const auto [end, error] = std::from_chars(id.data(), id.data() + id.size(), value, 16);
-    if (error != std::errc{} || end != id.data() + id.size() || value != key || !session.tokens.contains(token)) continue;
-    return data ? data_line(session, rest) : result(session, rest);
+    for (const bool token_first : session.token_first) {
+      const std::string& id = token_first ? second : first;
+      std::uint64_t value = 0;
+      const auto [end, error] = std::from_chars(id.data(), id.data() + id.size(), value, 16);
+      if (error != std::errc{} || end != id.data() + id.size() || value != key) continue;
+      if (!session.tokens.contains(token_first ? first : second)) continue;
+      return data ? data_line(session, rest) : result(session, rest);
+    }
   }
   broken("a session or token that smtpd never sent", line);
 }
@@ -107,21 +106,22 @@ void SmtpdHost::data_line(Session& session, std::string_view line) {
 }
 
 void SmtpdHost::result(Session& session, std::string_view verdict) {
-  Stream& stream = session.stream;
-  if (stream.commits == 0) return broken("an answer that nobody asked for", verdict);
-  --stream.commits;
+  if (session.requests.empty()) return broken("an answer that nobody asked for", verdict);
+  const bool is_commit = session.requests.front();
+  session.requests.pop_front();
   if (verdict.starts_with("reject|")) {
     if (!is_refusal(verdict.substr(7))) broken("a refusal that smtpd does not take", verdict);
     return;
   }
   if (verdict != "proceed") return broken("an answer smtpd does not know", verdict);
-  if (stream.dotted && body(stream.in) != body(stream.out)) broken("a body that was altered");
+  const Stream& stream = session.stream;
+  if (is_commit && stream.dotted && body(stream.in) != body(stream.out)) broken("a body that was altered");
 }
 
 void SmtpdHost::settled() {
   for (const auto& [key, session] : sessions_) {
     const Stream& stream = session.stream;
-    if (stream.commits > 0) broken("a request without an answer");
+    if (!session.requests.empty()) broken("a request without an answer");
     if (stream.ended && !stream.dotted && !stream.commit_came_early) broken("a message without an end");
   }
 }

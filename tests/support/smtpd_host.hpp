@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <set>
 #include <string>
@@ -31,14 +32,13 @@ class SmtpdHost {
     bool ended = false;            // smtpd sent its "."
     bool dotted = false;           // we sent ours
     bool commit_came_early = false;  // smtpd does not do that; nothing is expected of such a stream
-    unsigned commits = 0;          // requests less answers
   };
   struct Session {
     bool known = false;
     Stream stream;
+    std::deque<bool> requests;  // without an answer; true for a commit
     std::set<std::string> tokens;
-    std::string text;  // of the session id
-    bool token_first = false;
+    std::set<bool> token_first;  // of the versions seen; real smtpd has one
   };
 
   void line_said(std::string_view line);
