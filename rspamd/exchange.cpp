@@ -70,16 +70,15 @@ void Exchange::end(const Ending& ending) {
 // There is a whole reply, a status that says no, or something that is no HTTP reply.
 void Exchange::judge() {
   const HttpReply& reply = reader_.reply();
-  const std::string_view json = std::string_view(reply.body).substr(0, reply.json_size);
   if (reply.status >= 300 || (reader_.complete() && reply.status != 200)) {
-    std::string reason = error_text(json);  // what rspamd also puts into the reason phrase, but a proxy may not
+    std::string reason = error_text(reply.body);  // what rspamd also puts into the reason phrase, but a proxy may not
     if (reason.empty()) reason = reply.reason;
     return fail(ScanFailure::Kind::http, printable(std::to_string(reply.status) + " " + reason, max_reason));
   }
   if (const auto& fault = reader_.fault()) return fail(ScanFailure::Kind::unreadable, fault->what);
   if (!unsent().empty()) return fail(ScanFailure::Kind::unreadable, "a verdict came before the whole message was sent");
-  ScanResult result = parse_verdict(json);
-  if (result) result->has_rewritten_body = reply.json_size < reply.body.size();
+  ScanResult result = parse_verdict(reply.body);
+  if (result) result->has_rewritten_body = reply.rewritten_size > 0;
   finish(std::move(result));
 }
 

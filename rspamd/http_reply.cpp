@@ -37,15 +37,19 @@ bool has_control_byte(std::string_view text) {
 void HttpReplyReader::receive(std::string_view bytes) {
   while (!bytes.empty() && !fault_ && state_ != State::complete) {
     switch (state_) {
-      case State::sized_body:
-        if (take(bytes, remaining_)) finish();
-        break;
       case State::open_body:
         take(bytes, bytes.size());
         break;
-      case State::chunk_data:
-        if (take(bytes, remaining_)) state_ = State::chunk_end;
+      case State::sized_body:
+      case State::chunk_data: {
+        const std::size_t before = bytes.size();
+        take(bytes, remaining_);
+        remaining_ -= before - bytes.size();
+        if (fault_ || remaining_ > 0) break;
+        if (state_ == State::chunk_data) state_ = State::chunk_end;
+        else finish();
         break;
+      }
       case State::complete:
         break;
       case State::status_line:
@@ -72,17 +76,13 @@ void HttpReplyReader::close() {
   if (!fault_ && state_ == State::open_body) finish();
 }
 
-// True when all that was to come is there.
-bool HttpReplyReader::take(std::string_view& bytes, std::size_t most) {
+void HttpReplyReader::take(std::string_view& bytes, std::size_t most) {
   const std::string_view part = bytes.substr(0, most);
-  if (part.size() > max_body_ - reply_.body.size()) {
-    broken(Errc::too_large, "the reply is larger than the bound set");
-    return false;
-  }
-  reply_.body += part;
+  const std::string_view kept = part.substr(0, message_offset_.value_or(std::string::npos) - reply_.body.size());
+  if (kept.size() > max_body_ - reply_.body.size()) return broken(Errc::too_large, "the reply is larger than the bound set");
+  reply_.body += kept;
+  reply_.rewritten_size += part.size() - kept.size();
   bytes.remove_prefix(part.size());
-  if (state_ != State::open_body) remaining_ -= part.size();
-  return remaining_ == 0;
 }
 
 void HttpReplyReader::on_line(std::string_view line) {
@@ -164,11 +164,10 @@ void HttpReplyReader::on_end_of_head() {
     state_ = State::chunk_size;
   } else if (!content_length_) {
     state_ = State::open_body;
-  } else if (*content_length_ > max_body_) {
+  } else if (std::min(*content_length_, message_offset_.value_or(std::string::npos)) > max_body_) {
     broken(Errc::too_large, "the reply is larger than the bound set");
   } else {
     remaining_ = *content_length_;
-    reply_.body.reserve(remaining_);
     state_ = State::sized_body;
     if (remaining_ == 0) finish();
   }
@@ -178,14 +177,12 @@ void HttpReplyReader::on_chunk_size(std::string_view line) {
   // Extensions after ';' mean nothing to us, RFC 9112 7.1.1.
   const auto size = parse_number(trim(line.substr(0, line.find(';'))), 16);
   if (!size) return broken(Errc::malformed, "a chunk of the reply has no size");
-  if (*size > max_body_ - reply_.body.size()) return broken(Errc::too_large, "the reply is larger than the bound set");
   remaining_ = *size;
   state_ = remaining_ == 0 ? State::trailer : State::chunk_data;
 }
 
 void HttpReplyReader::finish() {
   if (message_offset_.value_or(0) > reply_.body.size()) return broken(Errc::malformed, "Message-Offset lies beyond the reply");
-  reply_.json_size = message_offset_.value_or(reply_.body.size());
   state_ = State::complete;
 }
 

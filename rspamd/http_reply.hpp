@@ -18,14 +18,15 @@
 
 namespace mailbridge::rspamd {
 
-// rspamd's largest replies are some hundred kB (long lists of URLs with ext_urls); a rewritten body may follow the JSON.
+// rspamd's largest replies are some hundred kB (long lists of URLs). What is kept is bounded, so a rewritten mail does not count.
 inline constexpr std::size_t default_reply_cap = 4 * 1024 * 1024;
 
 struct HttpReply {
   int status = 0;  // 0 until the status line is there
   std::string reason;
-  std::string body;
-  std::size_t json_size = 0;  // the part of the body that is JSON: Message-Offset where given, otherwise all
+  std::string body;  // up to Message-Offset where given
+  std::size_t rewritten_size =
+      0;  // of what follows Message-Offset: a rewritten mail, which may be as large as the mail; not kept
 };
 
 class HttpReplyReader {
@@ -53,7 +54,7 @@ class HttpReplyReader {
   void on_chunk_size(std::string_view line);
   void finish();
   void broken(Errc code, std::string what);
-  bool take(std::string_view& bytes, std::size_t most);
+  void take(std::string_view& bytes, std::size_t most);
 
   std::size_t max_body_;
   State state_ = State::status_line;

@@ -10,12 +10,12 @@ struct Outcome {
   int status = 0;
   std::string reason = {};
   std::string body = {};
-  std::size_t json_size = 0;
+  std::size_t rewritten_size = 0;
   bool operator==(const Outcome&) const = default;
 };
 
 std::ostream& operator<<(std::ostream& out, const Outcome& o) {
-  return out << o.state << " " << o.status << " '" << o.reason << "' '" << o.body << "' " << o.json_size;
+  return out << o.state << " " << o.status << " '" << o.reason << "' '" << o.body << "' " << o.rewritten_size;
 }
 
 constexpr std::size_t cap = 1000;
@@ -27,7 +27,7 @@ Outcome read(const std::string& bytes, std::size_t step, bool close) {
   if (reader.fault()) return {reader.fault()->what};
   if (!reader.complete()) return {"incomplete"};
   const HttpReply& reply = reader.reply();
-  return {"complete", reply.status, reply.reason, reply.body, reply.json_size};
+  return {"complete", reply.status, reply.reason, reply.body, reply.rewritten_size};
 }
 
 std::string reply(const std::string& headers, const std::string& body) { return "HTTP/1.1 200 OK\r\n" + headers + "\r\n" + body; }
@@ -43,29 +43,29 @@ TEST(HttpReply, WholeAndByteByByte) {
     bool close = false;
   };
   const Row rows[] = {
-      {"sized", reply("Content-Length: 2\r\n", "{}"), {"complete", 200, "OK", "{}", 2}},
-      {"names in any case", reply("cOnTeNt-lEnGtH:2\r\n", "{}"), {"complete", 200, "OK", "{}", 2}},
-      {"blanks around a value", reply("Content-Length: \t2 \t\r\n", "{}"), {"complete", 200, "OK", "{}", 2}},
-      {"empty body", reply("Content-Length: 0\r\n", ""), {"complete", 200, "OK", "", 0}},
-      {"what follows is ignored", reply("Content-Length: 2\r\n", "{}HTTP/1.1 500 x"), {"complete", 200, "OK", "{}", 2}},
-      {"until close", reply("", "{}"), {"complete", 200, "OK", "{}", 2}, true},
+      {"sized", reply("Content-Length: 2\r\n", "{}"), {"complete", 200, "OK", "{}"}},
+      {"names in any case", reply("cOnTeNt-lEnGtH:2\r\n", "{}"), {"complete", 200, "OK", "{}"}},
+      {"blanks around a value", reply("Content-Length: \t2 \t\r\n", "{}"), {"complete", 200, "OK", "{}"}},
+      {"empty body", reply("Content-Length: 0\r\n", ""), {"complete", 200, "OK", ""}},
+      {"what follows is ignored", reply("Content-Length: 2\r\n", "{}HTTP/1.1 500 x"), {"complete", 200, "OK", "{}"}},
+      {"until close", reply("", "{}"), {"complete", 200, "OK", "{}"}, true},
       {"until close, still open", reply("", "{}"), {"incomplete"}},
-      {"HTTP/1.0", "HTTP/1.0 200 OK\r\n\r\n{}", {"complete", 200, "OK", "{}", 2}, true},
-      {"no reason", "HTTP/1.1 500 \r\nContent-Length: 0\r\n\r\n", {"complete", 500, "", "", 0}},
-      {"no blank either", "HTTP/1.1 500\r\nContent-Length: 0\r\n\r\n", {"complete", 500, "", "", 0}},
-      {"long reason", "HTTP/1.1 503 a b: c\r\nContent-Length: 0\r\n\r\n", {"complete", 503, "a b: c", "", 0}},
-      {"no body with 204", "HTTP/1.1 204 none\r\nContent-Length: 5\r\n\r\nhello", {"complete", 204, "none", "", 0}},
+      {"HTTP/1.0", "HTTP/1.0 200 OK\r\n\r\n{}", {"complete", 200, "OK", "{}"}, true},
+      {"no reason", "HTTP/1.1 500 \r\nContent-Length: 0\r\n\r\n", {"complete", 500, "", ""}},
+      {"no blank either", "HTTP/1.1 500\r\nContent-Length: 0\r\n\r\n", {"complete", 500, "", ""}},
+      {"long reason", "HTTP/1.1 503 a b: c\r\nContent-Length: 0\r\n\r\n", {"complete", 503, "a b: c", ""}},
+      {"no body with 204", "HTTP/1.1 204 none\r\nContent-Length: 5\r\n\r\nhello", {"complete", 204, "none", ""}},
       {"1xx is skipped",
        "HTTP/1.1 100 Continue\r\nContent-Length: 9\r\n\r\n" + reply("Content-Length: 2\r\n", "{}"),
-       {"complete", 200, "OK", "{}", 2}},
-      {"Message-Offset", reply("Message-Offset: 2\r\nContent-Length: 6\r\n", "{}body"), {"complete", 200, "OK", "{}body", 2}},
-      {"Message-Offset at the end", reply("Message-Offset: 2\r\nContent-Length: 2\r\n", "{}"), {"complete", 200, "OK", "{}", 2}},
-      {"Message-Offset 0", reply("Message-Offset: 0\r\nContent-Length: 2\r\n", "{}"), {"complete", 200, "OK", "{}", 0}},
-      {"identity", reply("Content-Encoding: identity\r\nContent-Length: 2\r\n", "{}"), {"complete", 200, "OK", "{}", 2}},
+       {"complete", 200, "OK", "{}"}},
+      {"Message-Offset", reply("Message-Offset: 2\r\nContent-Length: 6\r\n", "{}body"), {"complete", 200, "OK", "{}", 4}},
+      {"Message-Offset at the end", reply("Message-Offset: 2\r\nContent-Length: 2\r\n", "{}"), {"complete", 200, "OK", "{}"}},
+      {"Message-Offset 0", reply("Message-Offset: 0\r\nContent-Length: 2\r\n", "{}"), {"complete", 200, "OK", "", 2}},
+      {"identity", reply("Content-Encoding: identity\r\nContent-Length: 2\r\n", "{}"), {"complete", 200, "OK", "{}"}},
       {"chunked",
        reply("Transfer-Encoding: Chunked\r\n", "1\r\n{\r\nA;x=y\r\n          \r\n01\r\n}\r\n0\r\n\r\n"),
-       {"complete", 200, "OK", "{          }", 12}},
-      {"trailers", reply("Transfer-Encoding: chunked\r\n", "2\r\n{}\r\n0\r\nX: y\r\n\r\n"), {"complete", 200, "OK", "{}", 2}},
+       {"complete", 200, "OK", "{          }"}},
+      {"trailers", reply("Transfer-Encoding: chunked\r\n", "2\r\n{}\r\n0\r\nX: y\r\n\r\n"), {"complete", 200, "OK", "{}"}},
       {"chunked, no end", reply("Transfer-Encoding: chunked\r\n", "2\r\n{}\r\n"), {"incomplete"}, true},
       {"chunked, no end of trailers", reply("Transfer-Encoding: chunked\r\n", "2\r\n{}\r\n0\r\n"), {"incomplete"}, true},
       {"short body", reply("Content-Length: 3\r\n", "{}"), {"incomplete"}, true},
@@ -73,7 +73,15 @@ TEST(HttpReply, WholeAndByteByByte) {
       {"nothing", "", {"incomplete"}, true},
       {"as large as allowed",
        reply("Content-Length: 1000\r\n", std::string(cap, 'x')),
-       {"complete", 200, "OK", std::string(cap, 'x'), cap}},
+       {"complete", 200, "OK", std::string(cap, 'x')}},
+      {"a rewritten mail is not kept",
+       reply("Message-Offset: 2\r\nContent-Length: 2002\r\n", "{}" + std::string(2000, 'x')),
+       {"complete", 200, "OK", "{}", 2000}},
+      {"nor when chunked",
+       reply("Message-Offset: 1\r\nTransfer-Encoding: chunked\r\n",
+             "2\r\n{}\r\n7d0\r\n" + std::string(2000, 'x') + "\r\n0\r\n\r\n"),
+       {"complete", 200, "OK", "{", 2001}},
+      {"JSON beyond the bound", reply("Message-Offset: 1001\r\nContent-Length: 1002\r\n", ""), {too_large}},
 
       {"garbage", "220 mx ESMTP\r\n", {no_status_line}},
       {"empty line first", "\r\n" + reply("", ""), {no_status_line}},
@@ -102,8 +110,10 @@ TEST(HttpReply, WholeAndByteByByte) {
        {"Content-Length is repeated or not a number"}},
       {"length beyond the bound", reply("Content-Length: 1001\r\n", ""), {too_large}},
       {"body beyond the bound", reply("", std::string(cap + 1, 'x')), {too_large}},
-      {"chunk beyond the bound", reply("Transfer-Encoding: chunked\r\n", "3e9\r\n"), {too_large}},
-      {"chunks beyond the bound", reply("Transfer-Encoding: chunked\r\n", "1\r\nx\r\n3e8\r\n"), {too_large}},
+      {"chunk beyond the bound", reply("Transfer-Encoding: chunked\r\n", "3e9\r\n" + std::string(cap + 1, 'x')), {too_large}},
+      {"chunks beyond the bound",
+       reply("Transfer-Encoding: chunked\r\n", "1\r\nx\r\n3e8\r\n" + std::string(cap, 'x')),
+       {too_large}},
       {"length and chunks",
        reply("Content-Length: 2\r\nTransfer-Encoding: chunked\r\n", "{}"),
        {"both Content-Length and Transfer-Encoding"}},

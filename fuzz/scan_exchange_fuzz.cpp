@@ -1,0 +1,150 @@
+// The scan exchange, driven by a transcript (base/transcript.hpp); what is no line of a lane is a comment.
+//
+//   M> bytes   more of the message, before anything else happens
+//   R< bytes   as many bytes leave, if we have them
+//   R> bytes   rspamd says this
+//   R! kind    the connection ends: closed, timed_out; anything else is an error of that name
+//
+// Where the transcript stops short of an end, all that is left to send leaves and the deadline passes.
+#include <algorithm>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "base/text.hpp"
+#include "base/transcript.hpp"
+#include "mail/message.hpp"
+#include "rspamd/exchange.hpp"
+
+namespace {
+
+using namespace mailbridge;
+using rspamd::Exchange;
+
+constexpr TimePoint start{};
+constexpr TimePoint deadline = start + std::chrono::seconds(30);
+constexpr std::string_view head = "POST /checkv2 HTTP/1.1\r\n\r\n";
+constexpr std::size_t cap = 8192;
+
+void require(bool holds, const char* what) {
+  if (holds) return;
+  std::fprintf(stderr, "does not hold: %s\n", what);
+  std::abort();
+}
+
+// next(), asked twice.
+Step step_of(const Exchange& exchange) {
+  const Step step = exchange.next(start);
+  const Step again = exchange.next(start);
+  require(step.index() == again.index(), "next() is idempotent");
+  if (const auto* send = std::get_if<Send>(&step)) {
+    require(!send->bytes.empty() && send->until == deadline, "a Send has bytes and the deadline");
+    require(send->bytes.data() == std::get<Send>(again).bytes.data(), "next() is idempotent");
+  }
+  if (const auto* await = std::get_if<Await>(&step)) require(await->until == deadline, "an Await has the deadline");
+  return step;
+}
+
+bool is_done(const Exchange& exchange) { return std::holds_alternative<Done>(step_of(exchange)); }
+
+std::string send(Exchange& exchange, std::size_t most) {
+  std::string bytes;
+  for (Step step = step_of(exchange); most > 0 && std::holds_alternative<Send>(step); step = step_of(exchange)) {
+    const std::string_view part = std::get<Send>(step).bytes.substr(0, most);
+    bytes += part;
+    most -= part.size();
+    exchange.sent(part.size());
+  }
+  return bytes;
+}
+
+// Everything the result holds, in one string; its size is what the result occupies, more or less.
+std::string show(const rspamd::ScanResult& result) {
+  if (!result) return std::string(to_string(result.error().kind)) + ": " + result.error().what;
+  const rspamd::Verdict& v = *result;
+  std::string all = v.action + '\n' + v.subject + '\n' + v.smtp_message + '\n' + v.instead_of_reject + '\n' +
+                    std::to_string(v.score) + ' ' + std::to_string(v.required_score) + ' ' + std::to_string(v.no_action) +
+                    std::to_string(v.has_rewritten_body);
+  for (const auto& symbol : v.symbols) all += '\n' + symbol.name + ' ' + std::to_string(symbol.score);
+  for (const auto& value : v.dkim_signatures) all += '\n' + value;
+  for (const auto* headers : {&v.add_headers, &v.spam_headers}) {
+    for (const auto& h : *headers) all += '\n' + h.name + ' ' + h.value + ' ' + std::to_string(h.order);
+  }
+  for (const auto& h : v.remove_headers) all += '\n' + h.name + ' ' + std::to_string(h.index);
+  for (const auto& name : v.unsupported) all += '\n' + name;
+  return all;
+}
+
+Ending ending_of(std::string_view kind) {
+  if (kind == "closed") return {Ending::Kind::closed};
+  if (kind == "timed_out") return {Ending::Kind::timed_out};
+  return {Ending::Kind::failed, std::string(kind)};
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  const auto lines = transcript::parse({reinterpret_cast<const char*>(data), size});
+  auto message = std::make_shared<mail::Message>();
+  for (const auto& line : lines) {
+    if (line.lane == 'M' && line.direction == '>') message->append_line(line.text.substr(0, line.text.find('\n')));
+  }
+  const std::string request = std::string(head) + std::string(message->from(0));
+
+  Exchange exchange(std::string(head), message, deadline, cap);
+  std::string sent, heard;
+  bool done = false;
+  Ending ending{Ending::Kind::timed_out};
+  bool ended = false;
+  for (const auto& line : lines) {
+    if (line.lane != 'R') continue;
+    if (line.direction == '<') sent += send(exchange, line.text.size());
+    if (line.direction == '>') {
+      exchange.receive(line.text);
+      if (!done) heard += line.text;
+    }
+    if (line.direction == '!') {
+      if (!done) ending = ending_of(line.text);
+      exchange.end(ending_of(line.text));
+      ended = ended || !done;
+      require(is_done(exchange), "an ending ends it");
+    }
+    if (done) require(is_done(exchange), "Done stays Done");
+    done = is_done(exchange);
+  }
+  if (!done) {
+    sent += send(exchange, std::string::npos);
+    exchange.end(ending);
+    ended = true;
+    require(is_done(exchange), "an ending ends it");
+  }
+  require(request.starts_with(sent), "what is sent is the request");
+
+  const std::string result = show(exchange.result());
+  if (exchange.result()) {
+    const rspamd::Verdict& verdict = *exchange.result();
+    require(sent == request, "a verdict only for the whole message");
+    require(heard.starts_with("HTTP/1.") && heard.find(" 200") != std::string::npos, "a verdict only with 200");
+    require(!verdict.action.empty(), "a verdict only with an action");
+    constexpr std::size_t repeated_names = 4 * 1000 * 300;  // a header's name is kept for each of its values
+    require(result.size() <= 16 * cap + repeated_names, "the result is bounded by the cap");
+  } else {
+    const std::string& what = exchange.result().error().what;
+    require(what == printable(what, 256), "a failure is one printable line");
+  }
+
+  // The same bytes in other cuts: the same result.
+  if (sent == request) {
+    Exchange other(std::string(head), message, deadline, cap);
+    send(other, std::string::npos);
+    for (const char c : heard) other.receive({&c, 1});
+    if (ended) other.end(ending);
+    require(is_done(other) && show(other.result()) == result, "cuts do not matter");
+  }
+  return 0;
+}
