@@ -56,7 +56,9 @@ TEST(HttpReply, WholeAndByteByByte) {
       {"long reason", "HTTP/1.1 503 a b: c\r\nContent-Length: 0\r\n\r\n", {"complete", 503, "a b: c", ""}},
       {"no body with 204", "HTTP/1.1 204 none\r\nContent-Length: 5\r\n\r\nhello", {"complete", 204, "none", ""}},
       {"1xx is skipped",
-       "HTTP/1.1 100 Continue\r\nContent-Length: 9\r\n\r\n" + reply("Content-Length: 2\r\n", "{}"),
+       "HTTP/1.1 100 Continue\r\nContent-Length: 9\r\nMessage-Offset: 1\r\n\r\nHTTP/1.1 102 Processing\r\nTransfer-Encoding: "
+       "chunked\r\n\r\n" +
+           reply("Content-Length: 2\r\n", "{}"),
        {"complete", 200, "OK", "{}"}},
       {"Message-Offset", reply("Message-Offset: 2\r\nContent-Length: 6\r\n", "{}body"), {"complete", 200, "OK", "{}", 4}},
       {"Message-Offset at the end", reply("Message-Offset: 2\r\nContent-Length: 2\r\n", "{}"), {"complete", 200, "OK", "{}"}},

@@ -110,15 +110,17 @@ TEST(ScanRequest, HostileValuesStayOneLine) {
 
 TEST(ScanRequest, RecipientsBeyondTheBoundAreCounted) {
   mail::Envelope envelope = full_envelope();
-  envelope.recipients.assign(10000, "user@example.org");
-  const ScanRequest request = scan_request(envelope, {.endpoint = UnixEndpoint{"/s"}}, 0);
-  const std::size_t line = std::string_view("Rcpt: <user@example.org>\r\n").size();
-  EXPECT_LE(request.head.size(), max_request_head);
-  EXPECT_GT(request.head.size() + line, max_request_head);
-  EXPECT_TRUE(request.head.ends_with("Rcpt: <user@example.org>\r\n\r\n"));
-  std::size_t sent = 0;
-  for (std::size_t at = 0; (at = request.head.find("\r\nRcpt: ", at)) != std::string::npos; ++at) ++sent;
-  EXPECT_EQ(sent + request.recipients_left_out, envelope.recipients.size());
+  for (std::size_t size = 20; size < 60; ++size) {
+    const std::string line = "Rcpt: <" + std::string(size, 'u') + "@example.org>\r\n";
+    envelope.recipients.assign(10000, std::string(size, 'u') + "@example.org");
+    const ScanRequest request = scan_request(envelope, {.endpoint = UnixEndpoint{"/s"}}, 0);
+    EXPECT_LE(request.head.size(), max_request_head) << size;
+    EXPECT_GT(request.head.size() + line.size(), max_request_head) << size;
+    EXPECT_TRUE(request.head.ends_with(line + "\r\n")) << size;
+    std::size_t sent = 0;
+    for (std::size_t at = 0; (at = request.head.find("\r\nRcpt: ", at)) != std::string::npos; ++at) ++sent;
+    EXPECT_EQ(sent + request.recipients_left_out, envelope.recipients.size()) << size;
+  }
 }
 
 }  // namespace

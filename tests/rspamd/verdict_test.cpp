@@ -188,6 +188,7 @@ TEST(Verdict, BrokenUtf8AndRawControlBytesAreRepaired) {
       {"a\xc3", "a?"},
       {"\xc3\xb6\xc3", "\xc3\xb6?"},
       {"\xc0\xaf", "??"},            // overlong
+      {"\xf0\x80\x80\xaf", "????"},  // overlong
       {"\xe0\x80\xaf", "???"},       // overlong
       {"\xed\xa0\x80", "???"},       // a surrogate
       {"\xf4\x90\x80\x80", "????"},  // beyond U+10FFFF
