@@ -9,7 +9,7 @@ namespace mailbridge::rspamd {
 namespace {
 
 // Most mail is smaller; of a larger one this much is copied.
-constexpr std::size_t max_in_first_write = 16 * 1024;
+constexpr std::size_t max_in_first_write = std::size_t{16} * 1024;
 constexpr std::size_t max_reason = 200;
 
 }  // namespace

@@ -19,7 +19,7 @@
 namespace mailbridge::rspamd {
 
 // rspamd's largest replies are some hundred kB (long lists of URLs). What is kept is bounded, so a rewritten mail does not count.
-inline constexpr std::size_t default_reply_cap = 4 * 1024 * 1024;
+inline constexpr std::size_t default_reply_cap = std::size_t{4} * 1024 * 1024;
 
 struct HttpReply {
   int status = 0;  // 0 until the status line is there
@@ -31,9 +31,8 @@ struct HttpReply {
 
 class HttpReplyReader {
  public:
-  static constexpr std::size_t max_line = 8192;  // rspamd's longest is a reason phrase with an error text
-  static constexpr std::size_t max_head =
-      64 * 1024;  // all status lines, headers and trailers; the same order as rspamd's own 80 KiB
+  static constexpr std::size_t max_line = 8192;   // rspamd's longest is a reason phrase with an error text
+  static constexpr std::size_t max_head = 65536;  // all status lines, headers and trailers; rspamd itself takes 80 KiB
 
   explicit HttpReplyReader(std::size_t max_body) : max_body_(max_body) {}
 

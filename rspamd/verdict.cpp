@@ -15,10 +15,10 @@ using simdjson::dom::array;
 using simdjson::dom::element;
 using simdjson::dom::object;
 
-constexpr std::size_t max_headers = 1000;     // of one kind; mail servers refuse mail with fewer
-constexpr std::size_t max_symbols = 1000;     // rspamd 3.4 comes with some 800 symbols, and a mail hits a few dozen
-constexpr std::size_t max_name = 255;         // RFC 5322 2.1.1 leaves a name less than 998
-constexpr std::size_t max_value = 64 * 1024;  // smtpd reads header values up to 65,535 bytes
+constexpr std::size_t max_headers = 1000;                  // of one kind; mail servers refuse mail with fewer
+constexpr std::size_t max_symbols = 1000;                  // rspamd 3.4 comes with some 800 symbols, and a mail hits a few dozen
+constexpr std::size_t max_name = 255;                      // RFC 5322 2.1.1 leaves a name less than 998
+constexpr std::size_t max_value = std::size_t{64} * 1024;  // smtpd reads header values up to 65,535 bytes
 constexpr std::size_t max_error = 200;
 
 // The length of the well-formed UTF-8 sequence `text` begins with (RFC 3629), 0 when there is none.

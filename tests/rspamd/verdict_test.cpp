@@ -21,6 +21,7 @@ std::string show(const RemoveHeader& h) { return h.name + "@" + std::to_string(h
 template <class T>
 std::vector<std::string> shown(const std::vector<T>& things) {
   std::vector<std::string> lines;
+  lines.reserve(things.size());
   for (const T& thing : things) lines.push_back(show(thing));
   return lines;
 }
@@ -218,7 +219,7 @@ TEST(Verdict, Bounds) {
   EXPECT_EQ(verdict.remove_headers.size(), 1000u);
   EXPECT_THAT(verdict.unsupported, ElementsAre("add_headers", "remove_headers"));
 
-  const std::string fits(64 * 1024, 'v');
+  const std::string fits(65536, 'v');
   EXPECT_EQ(with_milter(R"("add_headers":{"X":")" + fits + "\"}").add_headers.size(), 1u);
   EXPECT_EQ(with_milter(R"("add_headers":{"X":")" + fits + "v\"}").add_headers.size(), 0u);
   const std::string name(255, 'X');
