@@ -24,8 +24,7 @@ struct ScanRequest {
 // rspamd's HTTP parser resets the connection beyond this (HTTP_MAX_HEADER_SIZE).
 inline constexpr std::size_t max_request_head = std::size_t{80} * 1024;
 
-// Values are single printable lines and never empty: rspamd's worker aborts on some empty ones. An address without a domain gets
-// the MTA's name, as smtpd itself will do: rspamd takes a bare local part for a broken header, which costs the mail 8 points.
+// Values are single printable lines and never empty: rspamd's worker aborts on some empty ones.
 ScanRequest scan_request(const mail::Envelope& envelope, const ScanSettings& settings, std::size_t message_size);
 
 }  // namespace mailbridge::rspamd
