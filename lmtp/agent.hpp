@@ -1,0 +1,68 @@
+// lda2lmtp without its system calls: a request (lmtp/options.hpp) to one LMTP transaction, its outcome to an exit status.
+// main.cpp adds standard input, the socket, /proc and signals; the transcript player adds a script.
+#pragma once
+
+#include <array>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "base/endpoint.hpp"
+#include "lmtp/client.hpp"
+#include "lmtp/outcome.hpp"
+
+namespace mailbridge::lmtp {
+
+constexpr std::string_view default_endpoint = "/var/run/dovecot/lmtp";
+
+// smtpd gives up and retries at 300 s without ending the agent (lmtp/main.cpp), so the agent ends before that, and well before
+// that it stops sending anything that could deliver.
+constexpr std::chrono::seconds max_time{290};
+constexpr std::chrono::seconds max_time_to_dot{240};
+
+struct Request {
+  std::string sender;     // empty for the null sender
+  std::string recipient;  // as RCPT TO gets it
+  Endpoint lmtp;
+  Duration timeout = max_time;  // for everything, from the agent's start
+  bool keep_trace = false;      // smtpd's Return-Path and Delivered-To stay
+};
+
+struct Report {
+  int status;
+  std::string last_line;  // for standard error; empty after delivery
+  Note note;              // for the log
+};
+
+class Agent {
+ public:
+  // `start`: when the process began.
+  Agent(Request request, TimePoint start) : request_(std::move(request)), start_(start) {}
+
+  const Request& request() const { return request_; }
+  TimePoint end_by() const { return start_ + request_.timeout; }
+  TimePoint dot_by() const;                   // five sixths of the time, and never beyond max_time_to_dot
+  TimePoint connect_by(TimePoint now) const;  // a few seconds, and not beyond dot_by()
+
+  // Standard input to its end. What is left of it after smtpd's own lines is what client() will send.
+  void take_mail(std::string mail, TimePoint now);
+  // The transaction, once connected. `helo` is our host name.
+  Client& connected(std::string_view helo, TimePoint now);
+  // It came to nothing before there was a conversation: `stage` is input or connect.
+  void failed(Stage stage, std::string why, TimePoint now);
+
+  // After failed(), or when the client is Done.
+  Report report() const;
+
+ private:
+  Request request_;
+  TimePoint start_;
+  TimePoint since_ = start_;
+  std::string mail_;
+  std::array<Duration, stages> spent_{};
+  std::optional<Client> client_;
+  std::optional<Outcome> failure_;
+};
+
+}  // namespace mailbridge::lmtp

@@ -1,0 +1,244 @@
+// lda2lmtp(8). Everything that is not a decision: signals, standard input, the socket, the exit.
+//
+// smtpd takes every exit status but 0, 71 and 75 for a reason to bounce, and so do shells that report a signal as 128+n. So
+// whatever goes wrong here ends in _exit(75), unless the server's reply has been read: that one is final.
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <syslog.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+#include <filesystem>
+#include <system_error>
+
+#include <asio/co_spawn.hpp>
+#include <asio/io_context.hpp>
+
+#include "base/text.hpp"
+#include "lmtp/agent.hpp"
+#include "lmtp/mda_guard.hpp"
+#include "lmtp/options.hpp"
+#include "net/connect.hpp"
+#include "net/converse.hpp"
+
+namespace mailbridge::lmtp {
+namespace {
+
+// For the signal handler and for exceptions: what the process ends with if it ends now, and whether that is the server's word.
+volatile sig_atomic_t status_now = exit_temporary;
+volatile sig_atomic_t settled = 0;
+volatile sig_atomic_t dot_allowed = 0;
+
+void write_all(std::string_view text) {
+  while (!text.empty()) {
+    const ssize_t n = write(STDERR_FILENO, text.data(), text.size());
+    if (n < 0 && errno != EINTR) return;
+    if (n > 0) text.remove_prefix(static_cast<std::size_t>(n));
+  }
+}
+
+void say_last(std::string_view line) { write_all(std::string(line) + "\n"); }
+
+void on_signal(int) {
+  if (settled == 0) {
+    write_all(dot_allowed != 0 ? "451 4.3.0 lda2lmtp ended by a signal (stage=dot); outcome unknown, may be delivered twice\n"
+                               : "451 4.3.0 lda2lmtp ended by a signal before the mail was handed over\n");
+  }
+  _exit(status_now);
+}
+
+void catch_signals() {
+  signal(SIGPIPE, SIG_IGN);
+  static char stack[16384];  // for SIGSEGV when the ordinary one has overflowed
+  const stack_t alternative{.ss_sp = stack, .ss_flags = 0, .ss_size = sizeof stack};
+  sigaltstack(&alternative, nullptr);
+  struct sigaction action {};
+  action.sa_handler = on_signal;
+  action.sa_flags = SA_ONSTACK;
+  for (const int number : {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGALRM, SIGUSR1, SIGUSR2, SIGXCPU, SIGXFSZ, SIGSYS, SIGSEGV,
+                           SIGABRT, SIGBUS, SIGFPE, SIGILL}) {
+    sigaction(number, &action, nullptr);
+  }
+}
+
+// A socket must not become descriptor 2 and carry our last line to the server.
+bool standard_descriptors_are_open() {
+  if (fcntl(STDIN_FILENO, F_GETFD) < 0) return false;
+  for (const int fd : {STDOUT_FILENO, STDERR_FILENO}) {
+    if (fcntl(fd, F_GETFD) < 0) open("/dev/null", O_WRONLY);
+  }
+  return true;
+}
+
+// syslog(3) and not net/log.hpp: spdlog would add a tenth to the time an agent takes to start.
+void log(const Note& note) {
+  const int priority = note.level == Level::error ? LOG_ERR : note.level == Level::warn ? LOG_WARNING : LOG_INFO;
+  syslog(priority, "%s", note.text.c_str());
+}
+
+std::string read_mail() {
+  std::string mail;
+  static char block[65536];  // a pipe gives no more at a time
+  for (;;) {
+    const ssize_t n = read(STDIN_FILENO, block, sizeof block);
+    if (n == 0) return mail;
+    if (n > 0) mail.append(block, static_cast<std::size_t>(n));
+    else if (errno != EINTR) throw std::system_error(errno, std::generic_category(), "standard input cannot be read");
+  }
+}
+
+std::optional<std::string> environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value ? std::optional<std::string>(value) : std::nullopt;
+}
+
+std::string host_name() {
+  char name[256] = {};
+  return gethostname(name, sizeof name - 1) == 0 ? name : "";
+}
+
+std::string owner_and_mode(const struct stat& status) {
+  char mode[8];
+  std::snprintf(mode, sizeof mode, "%04o", static_cast<unsigned>(status.st_mode & 07777U));
+  return "owner " + std::to_string(status.st_uid) + ":" + std::to_string(status.st_gid) + " mode " + mode;
+}
+
+// smtpd runs agents with the recipient's or the action's uid and that user's primary group only, so who may use the socket is the
+// usual trouble: name both sides.
+std::string permission_denied(const std::string& path) {
+  std::string what = "no permission for uid=" + std::to_string(geteuid()) + " gid=" + std::to_string(getegid()) + ": ";
+  struct stat status {};
+  if (stat(path.c_str(), &status) == 0) return what + "socket " + owner_and_mode(status);
+  for (std::filesystem::path up = std::filesystem::path(path).parent_path(); up.has_relative_path(); up = up.parent_path()) {
+    if (stat(up.c_str(), &status) == 0) return what + "directory " + up.string() + " " + owner_and_mode(status);
+  }
+  return what + std::strerror(EACCES);
+}
+
+std::string connect_failure(const Endpoint& endpoint, const net::ConnectError& error) {
+  const auto* local = std::get_if<UnixEndpoint>(&endpoint);
+  if (local && error.number == EACCES) return permission_denied(local->path);
+  if (local && error.number == ENOENT) return "no such socket: is Dovecot running, and does it listen for LMTP there?";
+  if (error.number == ECONNREFUSED) return "nobody listens there: is Dovecot running?";
+  return "cannot connect: " + error.what;
+}
+
+// The client, its dot guarded and its outcome noted as soon as it is known.
+class Guarded {
+ public:
+  Guarded(Client& client, const MdaGuard& mda) : client_(client), mda_(mda) {}
+
+  Step next(TimePoint now) {
+    Step step = client_.next(now);
+    if (client_.before_dot()) {
+      std::string refusal = mda_.refusal();
+      dot_allowed = refusal.empty() ? 1 : 0;
+      client_.permit_dot(std::move(refusal));
+      step = client_.next(now);
+    }
+    return step;
+  }
+  void sent(std::size_t n) { client_.sent(n); }
+  void receive(std::string_view bytes) {
+    client_.receive(bytes);
+    note();
+  }
+  void end(const Ending& ending) {
+    client_.end(ending);
+    note();
+  }
+
+ private:
+  void note() {
+    if (!client_.settled()) return;
+    status_now = exit_status(client_.outcome(0));
+    settled = 1;
+  }
+
+  Client& client_;
+  const MdaGuard& mda_;
+};
+
+asio::awaitable<void> deliver(Agent& agent, const MdaGuard& mda) {
+  const Endpoint& lmtp = agent.request().lmtp;
+  auto socket = co_await net::connect(lmtp, agent.connect_by(Clock::now()));
+  if (!socket) {
+    agent.failed(Stage::connect, connect_failure(lmtp, socket.error()), Clock::now());
+    co_return;
+  }
+  Guarded machine(agent.connected(host_name(), Clock::now()), mda);
+  co_await net::converse(*socket, machine);
+}
+
+void run(Agent& agent) {
+  const MdaGuard mda(getppid());
+  try {
+    agent.take_mail(read_mail(), Clock::now());
+  } catch (const std::system_error& error) {
+    return agent.failed(Stage::input, error.what(), Clock::now());
+  }
+  // Never destroyed: that would wait for a look-up that hangs in Asio's resolver thread.
+  auto& io = *new asio::io_context(1);
+  std::exception_ptr thrown;
+  bool ended = false;
+  asio::co_spawn(io, deliver(agent, mda), [&](std::exception_ptr exception) {
+    thrown = exception;
+    ended = true;
+  });
+  while (!ended && io.run_one() > 0) {
+  }
+  if (thrown) std::rethrow_exception(thrown);
+}
+
+int refuse(const std::string& what) {
+  const std::string line = printable("451 4.3.0 lda2lmtp: " + what, max_last_line);
+  log({Level::error, line});
+  say_last(line);
+  return exit_temporary;
+}
+
+int main_of_agent(int argc, char** argv) {
+  const TimePoint start = Clock::now();
+  const bool has_input = standard_descriptors_are_open();
+  catch_signals();
+  openlog("lda2lmtp", LOG_PID, LOG_MAIL);
+  const auto read = read_request({argv, argv + argc}, {environment("SENDER"), environment("RECIPIENT")});
+  if (!read) return refuse(read.error().what);
+  if (const auto* text = std::get_if<Text>(&*read)) {
+    std::fputs(text->text.c_str(), stdout);
+    // For smtpd an agent that ends with 0 has delivered, so only a person gets 0 for a text.
+    return std::fflush(stdout) == 0 && isatty(STDIN_FILENO) != 0 ? 0 : exit_temporary;
+  }
+  if (!has_input) return refuse("standard input is closed");
+  Agent agent(std::get<Request>(*read), start);
+  // The last resort, should standard input never end. It replaces the alarm of smtpd's child where the agent was exec'd in its
+  // place.
+  alarm(static_cast<unsigned>(std::ceil(std::chrono::duration<double>(agent.request().timeout).count())) + 2);
+  run(agent);
+  const Report report = agent.report();
+  status_now = report.status;
+  settled = 1;
+  log(report.note);
+  if (!report.last_line.empty()) say_last(report.last_line);
+  return report.status;
+}
+
+}  // namespace
+}  // namespace mailbridge::lmtp
+
+int main(int argc, char** argv) {
+  using namespace mailbridge::lmtp;
+  try {
+    _exit(main_of_agent(argc, argv));
+  } catch (const std::exception& error) {
+    if (settled == 0) say_last(mailbridge::printable(std::string("451 4.3.0 lda2lmtp: ") + error.what(), max_last_line));
+  } catch (...) {
+  }
+  _exit(status_now);
+}

@@ -1,0 +1,37 @@
+// Whether smtpd still waits for this agent.
+//
+// smtpd's child sets alarm(300) and becomes `sh -c "mail.mda …"`, and mail.mda starts the agent with system(3). At 300 seconds
+// the alarm ends only that child: smtpd notes a temporary failure and will deliver again, while the agent lives on and its own
+// parent does not change. What does change is mail.mda's parent, or mail.mda is gone. Compared with what was at the start, so
+// that an agent run by hand, from init or in a container, where 1 is an ordinary parent, delivers.
+#pragma once
+
+#include <sys/types.h>
+
+#include <optional>
+#include <string>
+
+namespace mailbridge::lmtp {
+
+class MdaGuard {
+ public:
+  // Looks for mail.mda among the ancestors, from `parent` (getppid()) up. Without one, or without /proc, nothing is ever refused.
+  explicit MdaGuard(pid_t parent, std::string proc = "/proc");
+
+  // Why the delivery is no longer wanted; empty while it is.
+  std::string refusal() const;
+
+ private:
+  struct Process {
+    std::string name;
+    pid_t parent;
+    std::string started;  // in clock ticks after boot: tells a process from a later one of the same id
+  };
+  std::optional<Process> look_up(pid_t pid) const;
+
+  std::string proc_;
+  pid_t pid_ = 0;
+  std::optional<Process> mda_;
+};
+
+}  // namespace mailbridge::lmtp
