@@ -59,7 +59,8 @@ class StackError(Exception):
 
 
 def run(*command, **options):
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, **options)
+    options.setdefault("input", b"")
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options)
     if done.returncode:
         raise StackError(f"{' '.join(map(str, command))}: exit {done.returncode}\n{done.stdout.decode(errors='replace')}")
     return done.stdout.decode(errors="replace")
@@ -68,9 +69,16 @@ def run(*command, **options):
 # ---- namespaces ------------------------------------------------------------------------------------------------------------
 
 
+inside = False
+
+
 def enter():
     """Returns in a grandchild that lives in the namespaces. The first process only waits, the second is their init: when
-    either is gone the kernel kills every server."""
+    either is gone the kernel kills every server. A second call does nothing."""
+    global inside
+    if inside:
+        return
+    inside = True
     if os.geteuid() != 0:
         sys.exit("The real servers run in namespaces of their own, and that needs root: run this again as root (sudo).")
     libc = ctypes.CDLL(None, use_errno=True)
@@ -491,6 +499,9 @@ class Stack:
         mails = eventually(found, story, seconds)
         assert len(mails) == 1, f"{len(mails)} copies of {containing!r} in {folder} of {recipient}"
         return mails[0]
+
+    def sendmail(self, recipient, mail):
+        run("sendmail", recipient, input=mail)
 
     def run_agent(self, stdin, *arguments, sender, recipient):
         """lda2lmtp as smtpd 6.8 runs it for `user vmail`: (exit status, what it said)."""

