@@ -286,7 +286,11 @@ def connect(address, timeout=5.0):
     if isinstance(address, str):
         peer = socket.socket(socket.AF_UNIX)
         peer.settimeout(timeout)
-        peer.connect(address)
+        try:
+            peer.connect(address)
+        except OSError:
+            peer.close()
+            raise
         return peer
     return socket.create_connection(address, timeout)
 
@@ -557,7 +561,11 @@ class StackTest(unittest.TestCase):
 
     def tearDown(self):
         self.stack.assert_smtpd_alive()
-        self.stack.wait_queue_empty()
+        try:
+            self.stack.wait_queue_empty()
+        except StackError:
+            run("smtpctl", "remove", "all")  # one failure is enough
+            raise
 
     # What tests say again and again.
 
