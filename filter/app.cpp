@@ -4,13 +4,13 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <exception>
 #include <memory>
 #include <optional>
 #include <unordered_map>
 #include <utility>
 #include <variant>
+#include <vector>
 
 #include <asio/awaitable.hpp>
 #include <asio/bind_cancellation_slot.hpp>
@@ -68,6 +68,8 @@ class App {
       const std::string_view bytes(in_buffer_.data(), n);
       const TimePoint at = now();
       if (recorder_) recorder_->smtpd('>', bytes, at);
+      // The next read is under way whatever the engine throws, and into the other buffer: Asio reads what is there at once.
+      used_buffer_.swap(in_buffer_);
       read();
       engine_.receive(bytes, at);
       pump();
@@ -174,7 +176,8 @@ class App {
   asio::posix::stream_descriptor in_;
   asio::posix::stream_descriptor out_;
   asio::steady_timer deadline_;
-  std::array<char, read_size> in_buffer_{};
+  std::vector<char> in_buffer_ = std::vector<char>(read_size);
+  std::vector<char> used_buffer_ = std::vector<char>(read_size);
   bool writing_ = false;
   std::unordered_map<ScanId, std::shared_ptr<asio::cancellation_signal>> scans_;
 };
