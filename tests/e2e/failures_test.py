@@ -4,12 +4,14 @@ import os
 import re
 import signal
 import threading
+import time
 from pathlib import Path
 
 from smtp import message
 from stack import StackTest, descendants, eventually, header, main
 
 OPTIONS = "--connect-timeout 2 --scan-timeout 3"
+UNSCANNED = "451 4.3.0 Message could not be scanned, try again later"  # never 421, which would end the session
 
 
 def connections(path):
@@ -30,20 +32,15 @@ class RspamdFails(StackTest):
 
     def test_stopped(self):
         self.stack.rspamd.stop()
-        outcome = self.refused(message("while rspamd is stopped"), "451 4.3.0 " + self.reason(), to="alice@example.org")
-        self.assertNotIn("421", outcome.final.text)
-
-    def reason(self):
-        return "Temporary failure, try again later"
+        self.refused(message("while rspamd is stopped"), UNSCANNED)
 
     def test_paused(self):
         self.stack.rspamd.pause()
-        self.refused(message("while rspamd is paused"), "451 4.3.0 " + self.reason())
+        self.refused(message("while rspamd is paused"), UNSCANNED)
 
     def test_paused_and_the_mail_fills_every_buffer(self):
         self.stack.rspamd.pause()
-        self.refused(message("large while rspamd is paused", b"0123456789abcdef0123456789abcdef\r\n" * 200000),
-                     "451 4.3.0 " + self.reason())
+        self.refused(message("large while rspamd is paused", b"0123456789abcdef0123456789abcdef\r\n" * 200000), UNSCANNED)
 
     def test_killed_in_the_middle_of_a_scan(self):
         path = self.stack.where["rspamd"]
@@ -56,7 +53,9 @@ class RspamdFails(StackTest):
 
         killer = threading.Thread(target=kill_when_asked)
         killer.start()
-        self.refused(message("rspamd dies"), "451 4.3.0 " + self.reason())
+        begun = time.monotonic()
+        self.refused(message("rspamd dies"), UNSCANNED)
+        self.assertLess(time.monotonic() - begun, 3, "the end of the connection is the answer, not the timeout")
         killer.join()
 
     def test_client_leaves_during_the_scan(self):

@@ -8,7 +8,7 @@ What differs from a real host is written here and nowhere else:
   /etc/resolv.conf           `lookup file`: smtpd's resolver never leaves /etc/hosts (sessions stall for seconds otherwise)
   /etc/passwd, /etc/group    the accounts alice, bob, carol and vmail
   /etc/dovecot/conf.d/10-ssl.conf   `ssl = no`: a fresh package has no certificate
-  /etc/rspamd/override.d     dnsmasq as the only resolver, which knows nothing but what it is told
+  /etc/rspamd/override.d     dnsmasq as the only resolver, which knows nothing but what it is told; the actions discard and hold
   /etc/rspamd/rspamd.local.lua   tests/e2e/rspamd/rules.lua: verdicts that depend on the Subject, not on luck
 """
 
@@ -399,7 +399,8 @@ class Stack:
         shutil.copytree(self.folder / "rspamd" / "local.d", target / "local.d", dirs_exist_ok=True)
         shutil.copy(ROOT / "tests/e2e/rspamd/rules.lua", target / "rspamd.local.lua")
         nameserver = "10.0.25.254" if self.conf == "three-hosts" else "127.0.0.1"
-        files = {"override.d/options.inc": f'dns {{ nameserver = ["{nameserver}"]; }}\n', **extra}
+        files = {"override.d/options.inc": f'dns {{ nameserver = ["{nameserver}"]; }}\n',
+                 "override.d/actions.conf": 'discard = { flags = ["no_threshold"]; }\nhold = { flags = ["no_threshold"]; }\n', **extra}
         for name, text in files.items():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             (target / name).write_text(text)

@@ -52,10 +52,12 @@ class VerdictsTest(StackTest):
         self.assertEqual(len(subjects), 1)
         self.assertRegex(subjects[0], rb"^\*\*\* SPAM \*\*\* \[subject\]\s+folded$")
 
-    def test_discard_is_marked_for_sieve(self):
-        self.accepted(message("[discard] hello"))
-        stored = self.stack.wait_mail("alice@example.org", b"[discard] hello")
-        self.assertEqual(header(stored, b"X-Rspamd-Action"), [b"discard"])
+    def test_actions_that_smtpd_lacks_are_marked_for_sieve(self):
+        for action in ("discard", "hold"):
+            with self.subTest(action):
+                self.accepted(message(f"[{action}] hello"))
+                stored = self.stack.wait_mail("alice@example.org", f"[{action}] hello".encode())
+                self.assertEqual(header(stored, b"X-Rspamd-Action"), [action.encode()])
 
     def test_two_recipients(self):
         mail = message("for two")

@@ -4,6 +4,7 @@ local verdicts = {
   spam = { symbol = 'TEST_SPAM', score = 99.0 },
   later = { symbol = 'TEST_LATER', score = 0.0, force = 'soft reject', text = 'Come back in ten minutes' },
   subject = { symbol = 'TEST_SUBJECT', score = 0.0, force = 'rewrite subject' },
+  hold = { symbol = 'TEST_HOLD', score = 0.0, force = 'hold' },
   discard = { symbol = 'TEST_DISCARD', score = 0.0, force = 'discard' },
 }
 

@@ -1,0 +1,198 @@
+#!/usr/bin/python3
+"""What ./demo shows once everything is built: five mails through the real servers. Fails when one goes another way."""
+
+import os
+import re
+import socket
+import sys
+import threading
+import time
+
+from smtp import message
+from stack import CLIENT4, Stack, enter, header
+
+COLOUR = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+KEEP_PORT = 2525
+GTUBE = b"XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X\r\n"
+PICTURE = """
+   SMTP client --> OpenSMTPD <--> filter-mailbridge <--> rspamd
+                       |
+                    lda2lmtp --> Dovecot (LMTP, Sieve) --> mailbox
+"""
+
+
+def paint(code, text):
+    return f"\033[{code}m{text}\033[0m" if COLOUR else text
+
+
+def bold(text):
+    return paint("1", text)
+
+
+def dim(text):
+    return paint("2", text)
+
+
+def green(text):
+    return paint("32", text)
+
+
+class Demo:
+    def __init__(self, stack):
+        self.stack = stack
+        self.number = 0
+        self.surprises = []
+
+    def expect(self, condition, what):
+        if not condition:
+            self.surprises.append(what)
+            print(paint("31", f"   This is not what should happen: {what}"))
+
+    def mail(self, title, recipients, mail, code):
+        """Sends it and prints the dialogue and our log lines."""
+        self.number += 1
+        print(f"\n{bold(f'{self.number}. {title}')}")
+        since = self.stack.mark()
+        outcome = self.stack.submit("sender@client.example.net", recipients, mail)
+        envelope = next(n for n, (_, text) in enumerate(outcome.said) if text.startswith("MAIL"))
+        for who, text in outcome.said[envelope:]:
+            if who == "C" and text == ".":
+                print(dim(f"      ... {mail.count(bytes([10]))} lines of mail ..."))
+            print(f"   {'-->' if who == 'C' else '<--'} {text if who == 'C' else bold(text)}")
+        self.expect(outcome.final.code == code, f"the reply is not {code}")
+        if any(text == "." for _, text in outcome.said):
+            self.log(self.stack.wait_log("filter-mailbridge.*result=", since))
+        return since
+
+    def log(self, line):
+        program, _, text = line.partition(": ")
+        print(f"   {dim('log')} {dim(re.sub(chr(92) + '[.*', '', program))}")
+        # One line in the log; folded here.
+        row = ""
+        for word in re.findall(r'\S+="[^"]*"|\S+', text):
+            if row and len(row) + len(word) > 100:
+                print(dim(f"       {row}"))
+                row = ""
+            row += ("" if not row else " ") + word
+        print(dim(f"       {row}"))
+
+    def delivered(self, recipient, folder, mark, sent, since):
+        stored = self.stack.wait_mail(recipient, mark, folder)
+        line = self.stack.wait_log(rf"lda2lmtp.*{recipient}", since)
+        self.log(line)
+        print(f"   {bold(f'{folder} of {recipient}')}   ({green('+')} added by filter-mailbridge)")
+        head, _, body = stored.decode(errors="replace").partition("\n\n")
+        ours = False
+        for text in head.split("\n"):
+            if text[:1] not in " \t":
+                name = text.partition(":")[0].lower().encode()
+                ours = name not in (b"return-path", b"delivered-to", b"received") and not header(sent, name)
+            print(green(f"     + {text.expandtabs(4)}") if ours else f"       {text.expandtabs(4)}")
+        print("")
+        for text in body.rstrip("\n").split("\n"):
+            print(f"       {text}")
+        return stored
+
+    def run(self):
+        mail = message("Lunch on Friday?", b"Hello Alice,\r\n\r\nshall we meet at noon?\r\n")
+        since = self.mail("An ordinary mail", ["alice@example.org"], mail, 250)
+        stored = self.delivered("alice@example.org", "INBOX", b"Lunch on Friday?", mail, since)
+        self.expect(stored.endswith(b"\n\nHello Alice,\n\nshall we meet at noon?\n"), "the body was changed")
+
+        mail = message("[junk] You have won", b"Claim your prize today.\r\n")
+        since = self.mail("A mail for Junk (a rule of this demo gives 8 points for [junk] in the Subject)", ["alice@example.org"],
+                          mail, 250)
+        stored = self.delivered("alice@example.org", "Junk", b"You have won", mail, since)
+        self.expect(header(stored, b"X-Spam") == [b"Yes"], "X-Spam: Yes is missing")
+
+        self.mail("GTUBE, the test pattern that every spam filter refuses: refused while the client waits, so no bounce",
+                  ["alice@example.org"], message("Offer", GTUBE), 554)
+
+        self.mail("A user who does not exist", ["nosuch@example.org"], message("Hello?"), 524)
+
+        mail = message("Minutes", b"To both of you.\r\n", to="alice@example.org, bob@example.org")
+        since = self.mail("Two recipients: one scan, two deliveries", ["alice@example.org", "bob@example.org"], mail, 250)
+        for recipient in ("alice@example.org", "bob@example.org"):
+            self.stack.wait_mail(recipient, b"Subject: Minutes")
+            self.log(self.stack.wait_log(rf"lda2lmtp.*{recipient}", since))
+            print(f"   {bold(f'INBOX of {recipient}')} holds it")
+
+        self.stack.wait_queue_empty()
+        self.stack.assert_smtpd_alive()
+
+
+# ---- --keep ----------------------------------------------------------------------------------------------------------------
+
+
+def pump(source, sink):
+    try:
+        while piece := source.recv(65536):
+            sink.sendall(piece)
+        sink.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass
+
+
+def forward(listener, address):
+    """The listener was opened on the host, before this process left it."""
+    while True:
+        outside, _ = listener.accept()
+        inside = socket.create_connection(address, source_address=(CLIENT4, 0))
+        for pair in ((outside, inside), (inside, outside)):
+            threading.Thread(target=pump, args=pair, daemon=True).start()
+
+
+def keep(stack, listener):
+    port = listener.getsockname()[1]
+    threading.Thread(target=forward, args=(listener, stack.smtp_address), daemon=True).start()
+    print(f"""
+{bold('It goes on running.')} Port {port} of this machine's 127.0.0.1 leads to its smtpd. From another terminal:
+
+   python3 -c 'import smtplib; smtplib.SMTP("127.0.0.1", {port}).sendmail("you@client.example.net", "alice@example.org",
+       "From: you@client.example.net\\nTo: alice@example.org\\nSubject: hello\\n\\nIt works.\\n")'
+
+   curl smtp://127.0.0.1:{port} --mail-from you@client.example.net --mail-rcpt bob@example.org --upload-file A-MAIL
+
+Recipients: alice@example.org, bob@example.org, carol@example.org (her quota is 4 kB), alice@example.net.
+In the Subject, [junk], [spam], [later] and [subject] force a verdict. What happens is shown below.
+{bold('Ctrl-C stops everything')} and leaves nothing behind.
+""", flush=True)
+    seen = stack.mark()
+    while True:
+        lines = stack.log_since(seen)
+        seen += len(lines)
+        for line in lines:
+            if re.search("filter-mailbridge|lda2lmtp|mda delivery|stored mail", line):
+                print(line, flush=True)
+        time.sleep(0.2)
+
+
+def main():
+    listener = None
+    if "--keep" in sys.argv[1:]:
+        try:
+            listener = socket.create_server(("127.0.0.1", KEEP_PORT))
+        except OSError:
+            listener = socket.create_server(("127.0.0.1", 0))
+    enter()
+    sys.stdout.reconfigure(line_buffering=True)
+    print(bold("mailbridge: real OpenSMTPD, rspamd and Dovecot, alone with each other in a private throw-away"))
+    print(PICTURE)
+    stack = Stack("virtual-users", progress=lambda text: print(dim(f"-- {text}")))
+    try:
+        stack.start()
+        demo = Demo(stack)
+        demo.run()
+        if demo.surprises:
+            sys.exit(paint("31", f"\n{len(demo.surprises)} of these went another way than they should."))
+        if listener:
+            keep(stack, listener)
+        print(f"\n{bold('All five went where they should.')} Nothing of this is left running; smtpd-conf/ holds the configuration used.")
+    except KeyboardInterrupt:
+        print("\nStopped.")
+    finally:
+        stack.stop()
+
+
+if __name__ == "__main__":
+    main()
