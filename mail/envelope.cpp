@@ -20,7 +20,8 @@ std::string normalised_address(std::string_view text, std::string_view default_d
   append_sane(address, local);
   if (address.empty()) return address;
   address += '@';
-  append_sane(address, domain.empty() ? default_domain : domain);
+  append_sane(address, domain);
+  if (address.ends_with('@')) append_sane(address, default_domain);
   if (address.ends_with('@')) address.pop_back();
   return address;
 }

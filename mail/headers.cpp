@@ -17,6 +17,13 @@ bool is_name(std::string_view name) {
   return !name.empty() && name.size() <= max_name && std::all_of(name.begin(), name.end(), [](char c) { return c > 0x20 && c < 0x7f && c != ':'; });
 }
 
+// `at`, or the beginning of the UTF-8 sequence (RFC 3629) that a cut there would split.
+std::size_t sequence_start(std::string_view text, std::size_t at) {
+  std::size_t i = at;
+  while (i > 0 && at - i < 3 && (static_cast<unsigned char>(text[i]) & 0xc0) == 0x80) --i;
+  return (static_cast<unsigned char>(text[i]) & 0xc0) == 0xc0 ? i : at;
+}
+
 // Where to break a line that is too long: before a blank, after ',' or ';', or anywhere but within a UTF-8 sequence.
 std::size_t break_at(std::string_view line) {
   const std::size_t half = max_line / 2;
@@ -26,13 +33,26 @@ std::size_t break_at(std::string_view line) {
   for (std::size_t i = max_line; i > half; --i) {
     if (line[i - 1] == ',' || line[i - 1] == ';') return i;
   }
-  std::size_t i = max_line;
-  while (i > half && (static_cast<unsigned char>(line[i]) & 0xc0) == 0x80) --i;
-  return i;
+  return sequence_start(line, max_line);
+}
+
+// A piece of a value without control bytes and trailing blanks: a line of blanks alone ends the header section for some readers.
+std::string cleaned(std::string_view piece) {
+  std::string line;
+  for (const char c : piece) {
+    const auto byte = static_cast<unsigned char>(c);
+    if ((byte >= 0x20 && byte != 0x7f) || c == '\t') line += c;
+  }
+  while (!line.empty() && is_blank(line.back())) line.pop_back();
+  return line;
 }
 
 void append_folded(std::string& out, std::string line) {
   while (line.size() > max_line) {
+    if (const std::size_t text = line.find_first_not_of(" \t"); text > 1) {  // or a broken line could be blanks alone
+      line.erase(0, text - 1);
+      continue;
+    }
     const std::size_t at = break_at(line);
     out.append(line, 0, at);
     out += "\r\n";
@@ -64,7 +84,7 @@ HeaderSection parse_headers(std::string_view message) {
       continue;
     }
     Field field{{}, raw};
-    if (const std::size_t colon = raw.find(':'); colon != std::string_view::npos) {
+    if (const std::size_t colon = raw.find(':'); colon != std::string_view::npos && !is_blank(raw[0])) {
       std::string_view name = raw.substr(0, colon);
       while (!name.empty() && is_blank(name.back())) name.remove_suffix(1);
       field.name = name;
@@ -78,28 +98,24 @@ HeaderSection parse_headers(std::string_view message) {
 std::string make_field(std::string_view name, std::string_view value) {
   std::string out;
   if (!is_name(name)) return out;
-  value = value.substr(0, max_value);
+  if (value.size() > max_value) value = value.substr(0, sequence_start(value, max_value));
   std::string line(name);
   line += ':';
   bool first = true;
   while (!value.empty()) {
     const std::size_t end = value.find_first_of("\r\n");
-    std::string_view piece = value.substr(0, end);
+    const std::string piece = cleaned(value.substr(0, end));
     value.remove_prefix(end == std::string_view::npos ? value.size() : end + 1);
-    if (trim(piece).empty()) continue;
+    if (piece.empty()) continue;
     if (first) {
       line += ' ';
-      piece.remove_prefix(piece.find_first_not_of(" \t"));
-    } else {
-      append_folded(out, std::move(line));
-      line.clear();
-      if (!is_blank(piece[0])) line += '\t';
+      line.append(piece, piece.find_first_not_of(" \t"));
+      first = false;
+      continue;
     }
-    first = false;
-    for (const char c : piece) {
-      const auto byte = static_cast<unsigned char>(c);
-      if ((byte >= 0x20 && byte != 0x7f) || c == '\t') line += c;
-    }
+    append_folded(out, std::move(line));
+    line = is_blank(piece[0]) ? "" : "\t";
+    line += piece;
   }
   append_folded(out, std::move(line));
   return out;

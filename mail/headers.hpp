@@ -1,7 +1,7 @@
 // The header section of a message and its edits (RFC 5322 2.2).
 //
-// A section ends at the first empty line. What stands in it and is no field (no colon, no name) is kept as a field without a name: smtpd
-// refuses such mail in the end, and readers disagree about where its header section ends, so nothing after it may escape us.
+// A section ends at the first empty line. What stands in it and is no field (no colon, no name, a continuation of nothing) is kept as a field
+// without a name: smtpd refuses such mail in the end, and readers disagree about where its header section ends, so nothing after it may escape us.
 #pragma once
 
 #include <cstddef>
@@ -28,14 +28,14 @@ struct HeaderSection {
 HeaderSection parse_headers(std::string_view message);
 
 // A field as it is sent, its lines ended by CRLF. `value` may be folded with any newline style: each of its lines becomes a line of the
-// field (a continuation without a leading blank gets a tab, an empty one is dropped), control bytes go, and every line stays below
-// 998 bytes (RFC 5322 2.1.1). Empty when `name` is no field name (RFC 5322 3.6.8: printable ASCII but ':', 1 to 256 bytes).
+// field (a continuation without a leading blank gets a tab, one without text is dropped), control bytes and trailing blanks go, and every
+// line stays below 998 bytes (RFC 5322 2.1.1). What is beyond 32 KiB of `value` is left out. Empty when `name` is no field name (RFC 5322 3.6.8: printable ASCII but ':', 1 to 256 bytes).
 std::string make_field(std::string_view name, std::string_view value);
 
 // The header section as it will leave. First all removals, then additions.
 class HeaderEditor {
  public:
-  // `section` must outlive the editor. `doomed[i]`: field i goes. `head` is how many fields at the top are not counted as a position: what
+  // `section` and all names given must outlive the editor. `doomed[i]`: field i goes. `head` is how many fields at the top are not counted as a position: what
   // smtpd itself wrote above its Received field.
   HeaderEditor(const HeaderSection& section, const std::vector<bool>& doomed, std::size_t head);
 
