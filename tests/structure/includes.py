@@ -1,0 +1,91 @@
+#!/usr/bin/env python3
+"""Holds the rooms' #include lines against the include picture of docs/architecture.md.
+
+usage: includes.py PROJECT [HEADERS]   HEADERS: a file that names every header of a room, one a line
+"""
+import pathlib
+import re
+import sys
+
+# What a room may include besides itself.
+EDGES = {
+    "base": set(),
+    "mail": {"base"},
+    "rspamd": {"base", "mail"},
+    "lmtp": {"base", "mail"},
+    "filter": {"base", "mail", "rspamd"},
+    "net": {"base"},
+    "app": {"base"},
+}
+# A program's own files stand above the rooms: they alone join protocols and net.
+PROGRAMS = {
+    "filter": r"(main|app|recorder)\.[ch]pp",
+    "lmtp": r"(main|mda_guard|options)\.[ch]pp",
+}
+PROGRAM_EDGES = {"app", "net"}
+
+LIBRARIES = {  # beyond the standard library
+    "base": r"tl/expected\.hpp",
+    "rspamd": r"simdjson\.h|tl/expected\.hpp",
+    "net": r"asio/.*|spdlog/.*|syslog\.h|tl/expected\.hpp",
+    "app": r"CLI/.*|toml\+\+/.*",
+}
+PROGRAM_LIBRARIES = r"asio/.*|CLI/.*|(sys/)?[a-z]+\.h"
+
+# Of the standard library: what opens files, starts threads, or asks for the time or for chance.
+IMPURE_HEADERS = r"csignal|ctime|filesystem|fstream|future|iostream|mutex|random|thread"
+IMPURE_CALLS = re.compile(r"\b(getenv|time|gettimeofday|clock_gettime|rand|fopen|system)\s*\(|_clock::now|\bClock::now|\brandom_device\b")
+
+INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]')
+COMMENT = re.compile(r'//.*|"(?:[^"\\\n]|\\.)*"')
+
+
+def faults_of(room, name, text):
+    program = re.fullmatch(PROGRAMS.get(room, "(?!)"), name)
+    rooms = {room} | EDGES[room] | (PROGRAM_EDGES if program else set())
+    libraries = LIBRARIES.get(room, "(?!)") + ("|" + PROGRAM_LIBRARIES if program else "")
+    pure = not program and room not in ("net", "app")
+    for number, line in enumerate(text.splitlines(), 1):
+        include = INCLUDE.match(line)
+        if not include:
+            if pure and (call := IMPURE_CALLS.search(COMMENT.sub("", line))):
+                yield number, f"{room} is pure: no {call.group().rstrip('( ')}"
+            continue
+        quoted, path = include.group(1) == '"', include.group(2)
+        if quoted:
+            to, _, header = path.partition("/")
+            if not header or to not in EDGES:
+                yield number, f'"{path}" does not name a room'
+            elif to not in rooms:
+                yield number, f"{room} must not include {to}"
+            elif not program and re.fullmatch(PROGRAMS.get(to, "(?!)"), header):
+                yield number, f"{path} belongs to a program"
+        elif re.fullmatch(libraries, path):
+            continue
+        elif "/" in path or "." in path:
+            yield number, f"{room} must not include <{path}>"
+        elif pure and re.fullmatch(IMPURE_HEADERS, path):
+            yield number, f"{room} is pure: no <{path}>"
+
+
+def check(project, headers=None):
+    """One line for each fault."""
+    faults = []
+    files = 0
+    for room in EDGES:
+        for file in sorted((project / room).glob("*.[ch]pp")):
+            files += 1
+            path = f"{room}/{file.name}"
+            faults += [f"{path}:{line}: {what}" for line, what in faults_of(room, file.name, file.read_text())]
+            if headers is not None and file.suffix == ".hpp" and path not in headers:
+                faults.append(f"{path}: in no room's list of HEADERS, so nothing proves that it stands alone")
+    if files < len(EDGES):
+        faults.append(f"{project}: the rooms are not here")
+    return faults
+
+
+if __name__ == "__main__":
+    listed = set(pathlib.Path(sys.argv[2]).read_text().split()) if len(sys.argv) > 2 else None
+    found = check(pathlib.Path(sys.argv[1]), listed)
+    print("\n".join(found) or "every #include follows the picture")
+    sys.exit(bool(found))

@@ -1,0 +1,97 @@
+#!/usr/bin/env python3
+"""Proves that the checks beside this file can fail: each fault is planted in a copy of the project and must be found.
+
+usage: self_test.py PROJECT
+"""
+import pathlib
+import shutil
+import sys
+import tempfile
+import unittest
+
+import includes
+import words
+
+PROJECT = pathlib.Path(sys.argv.pop())
+
+
+class Planted(unittest.TestCase):
+    def setUp(self):
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.copy = pathlib.Path(directory.name) / "copy"
+        for room in includes.EDGES:
+            shutil.copytree(PROJECT / room, self.copy / room)
+
+    def plant(self, path, line):
+        with open(self.copy / path, "a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    def test_the_copy_is_clean(self):
+        self.assertEqual(includes.check(self.copy), [])
+        self.assertEqual(words.check(self.copy), [])
+
+    def test_includes(self):
+        for path, line in [
+            ("base/text.hpp", '#include "mail/headers.hpp"'),
+            ("mail/headers.cpp", '#include "rspamd/verdict.hpp"'),
+            ("mail/message.hpp", '#include "net/log.hpp"'),
+            ("rspamd/exchange.cpp", '#include "filter/policy.hpp"'),
+            ("filter/engine.hpp", '#  include "net/connect.hpp"'),
+            ("filter/engine.cpp", '#include "filter/recorder.hpp"'),
+            ("filter/main.cpp", '#include "lmtp/reply.hpp"'),
+            ("net/converse.hpp", '#include "rspamd/exchange.hpp"'),
+            ("app/options.cpp", '#include "net/log.hpp"'),
+            ("base/result.hpp", '#include "text.hpp"'),
+            ("base/text.cpp", "#include <asio.hpp>"),
+            ("filter/policy.cpp", "#include <asio/steady_timer.hpp>"),
+            ("rspamd/verdict.cpp", "#include <spdlog/spdlog.h>"),
+            ("mail/headers.cpp", "#include <simdjson.h>"),
+            ("base/endpoint.cpp", "#include <sys/socket.h>"),
+            ("filter/engine.cpp", "#include <unistd.h>"),
+            ("filter/smtpd_line.cpp", "#include <fstream>"),
+            ("filter/engine.cpp", "const auto now = Clock::now();"),
+            ("filter/policy.cpp", 'const char* home = std::getenv("HOME");'),
+            ("rspamd/exchange.cpp", "const auto now = time(nullptr);"),
+        ]:
+            with self.subTest(path=path, line=line):
+                text = (self.copy / path).read_text()
+                self.plant(path, line)
+                self.assertEqual(len(includes.check(self.copy)), 1)
+                (self.copy / path).write_text(text)
+
+    def test_what_is_allowed(self):
+        for path, line in [
+            ("filter/app.cpp", '#include "rspamd/exchange.hpp"'),
+            ("filter/main.cpp", "#include <unistd.h>"),
+            ("net/log.cpp", "#include <spdlog/logger.h>"),
+            ("net/log.cpp", "const auto now = Clock::now();"),
+            ("filter/engine.cpp", "// the driver asks Clock::now()"),
+            ("filter/engine.cpp", 'note("getenv(");'),
+        ]:
+            self.plant(path, line)
+        self.assertEqual(includes.check(self.copy), [])
+
+    def test_headers_in_no_list(self):
+        headers = {str(file.relative_to(self.copy)) for file in self.copy.glob("*/*.hpp")}
+        self.assertEqual(includes.check(self.copy, headers), [])
+        self.assertEqual(len(includes.check(self.copy, headers - {"base/note.hpp"})), 1)
+
+    def test_no_rooms(self):
+        self.assertNotEqual(includes.check(self.copy / "base"), [])
+
+    def test_words(self):
+        for word in words.MARKS + [str(self.copy), "see /somebody/desk/notes"]:
+            with self.subTest(word=word):
+                text = (self.copy / "base/note.hpp").read_text()
+                self.plant("base/note.hpp", f"// {word}: later")
+                self.assertEqual(len(words.check(self.copy, "/somebody/desk")), 1)
+                (self.copy / "base/note.hpp").write_text(text)
+
+    def test_words_that_stay(self):
+        self.plant("base/note.hpp", "// /etc/somebody/desk/x, X" "XXL, mktemp XX" "XXXX")
+        self.assertEqual(words.check(self.copy, "/somebody/desk"), [])
+
+
+if __name__ == "__main__":
+    unittest.main()
