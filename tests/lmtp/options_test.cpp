@@ -1,0 +1,81 @@
+#include "lmtp/options.hpp"
+
+#include <gtest/gtest.h>
+
+namespace mailbridge::lmtp {
+namespace {
+
+struct Row {
+  std::string name;
+  std::vector<std::string> arguments;
+  Environment environment;
+  std::string expected;  // "sender>recipient", or "!" and what is wrong
+};
+
+std::string shown(const Row& row) {
+  std::vector<std::string> argv{"lda2lmtp"};
+  argv.insert(argv.end(), row.arguments.begin(), row.arguments.end());
+  const auto read = read_request(argv, row.environment);
+  if (!read) return "!" + read.error().what;
+  const auto& request = std::get<Request>(*read);
+  return request.sender + ">" + request.recipient;
+}
+
+TEST(Options, SenderAndRecipient) {
+  const Environment smtpd{"s@x", "r@y"};
+  const Row rows[] = {
+      {"environment", {}, smtpd, "s@x>r@y"},
+      {"null sender in the environment", {}, {"", "r@y"}, ">r@y"},
+      {"options win", {"-s", "a@b", "-r", "c@d"}, smtpd, "a@b>c@d"},
+      {"long options", {"--sender", "a@b", "--receiver", "c@d"}, smtpd, "a@b>c@d"},
+      {"with =", {"--sender=a@b", "--receiver=c@d"}, smtpd, "a@b>c@d"},
+      {"-s without a value", {"-s", "-r", "u"}, smtpd, ">u"},
+      {"-s at the end", {"-r", "u", "-s"}, smtpd, ">u"},
+      {"-s with an empty value", {"-s", "", "-r", "u"}, smtpd, ">u"},
+      {"--sender= with an empty value", {"--sender=", "-r", "u"}, smtpd, ">u"},
+      {"-s and the recipient from the environment", {"-s"}, smtpd, ">r@y"},
+      {"brackets", {"-s", "<>", "-r", "<c@d>"}, {}, ">c@d"},
+      {"a sender like an option", {"-s", "--config=/tmp/x@b", "-r", "u"}, {}, "--config=/tmp/x@b>u"},
+      {"a sender like a short option", {"-s", "-r@b", "-r", "u"}, {}, "-r@b>u"},
+      {"a recipient like an option", {"-s", "-r", "--lmtp=/x@y"}, {}, ">--lmtp=/x@y"},
+      {"no recipient", {}, {"s@x", std::nullopt}, "!no recipient: neither --receiver nor RECIPIENT in the environment"},
+      {"empty recipient", {}, {"s@x", ""}, "!no recipient: neither --receiver nor RECIPIENT in the environment"},
+      {"no sender", {}, {std::nullopt, "r@y"}, "!no sender: neither --sender nor SENDER in the environment"},
+      {"a line end in an address", {}, {"s@x\r\nRSET", "r@y"}, "!sender: the address holds a control byte"},
+      {"an unquoted bracket",
+       {},
+       {"s@x", "r@y> SIZE=1"},
+       "!recipient: the address holds a blank or an angle bracket outside quotes"},
+      {"unknown option", {"--lmpt", "/x"}, smtpd, "!The following arguments were not expected: /x --lmpt"},
+      {"a stray word", {"user"}, smtpd, "!The following argument was not expected: user"},
+      {"a bad endpoint", {"-l", "host"}, smtpd, "!--lmtp: the port is missing"},
+      {"a bad timeout", {"--timeout", "soon"}, smtpd, "!--timeout: a number of seconds from 0.1 to 290 is wanted, not soon"},
+      {"a long timeout", {"--timeout", "291"}, smtpd, "!--timeout: a number of seconds from 0.1 to 290 is wanted, not 291"},
+  };
+  for (const Row& row : rows) EXPECT_EQ(shown(row), row.expected) << row.name;
+}
+
+Request read(std::vector<std::string> argv) {
+  argv.insert(argv.begin(), "lda2lmtp");
+  return std::get<Request>(*read_request(argv, {"s@x", "r@y"}));
+}
+
+TEST(Options, TheRest) {
+  EXPECT_EQ(to_string(read({}).lmtp), "unix:/var/run/dovecot/lmtp");
+  EXPECT_EQ(to_string(read({"-l", "[::1]:24"}).lmtp), "[::1]:24");
+  EXPECT_EQ(read({}).timeout, std::chrono::seconds(290));
+  EXPECT_EQ(read({"--timeout", "1.5"}).timeout, std::chrono::milliseconds(1500));
+  EXPECT_FALSE(read({}).keep_trace);
+  EXPECT_TRUE(read({"--keep-trace"}).keep_trace);
+}
+
+TEST(Options, TheDotLeavesWellBeforeTheEnd) {
+  const TimePoint start{std::chrono::hours(1)};
+  EXPECT_EQ(Agent(read({}), start).dot_by() - start, std::chrono::seconds(240));
+  EXPECT_EQ(Agent(read({"--timeout", "60"}), start).dot_by() - start, std::chrono::seconds(50));
+  EXPECT_EQ(Agent(read({"--timeout", "60"}), start).end_by() - start, std::chrono::seconds(60));
+  EXPECT_EQ(Agent(read({}), start).connect_by(start + std::chrono::seconds(238)) - start, std::chrono::seconds(240));
+}
+
+}  // namespace
+}  // namespace mailbridge::lmtp
