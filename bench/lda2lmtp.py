@@ -13,7 +13,8 @@ args = parser.parse_args()
 
 try:
     with smtplib.LMTP(args.lmtp) as server:
-        server.sendmail(args.sender or "", [args.receiver], sys.stdin.buffer.read())
+        mail = sys.stdin.buffer.read().replace(b"\n", b"\r\n")
+        server.sendmail(args.sender or "", [args.receiver], mail)
 except (OSError, smtplib.SMTPException) as error:
     print(error, file=sys.stderr)
     sys.exit(1)
