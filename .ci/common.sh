@@ -23,7 +23,7 @@ step() {
   printf -- '-- %s\n' "$text"
   if [[ -t 1 ]]; then
     set +e
-    "$@" 2>&1 </dev/null | tee "$log" | while IFS= read -r line; do printf '\r\033[K   %.*s' $((${COLUMNS:-80} - 4)) "$line"; done
+    "$@" 2>&1 </dev/null | tee "$log" | while IFS= read -r line; do line=${line%$'\r'} && printf '\r\033[K   %.*s' 76 "${line##*$'\r'}"; done
     status=${PIPESTATUS[0]}
     set -e
     printf '\r\033[K'
@@ -57,7 +57,7 @@ need() {
   fi
   ((EUID == 0)) || fail "Missing packages: ${missing[*]}" "Installing them needs root: run this again as root (sudo), or install them first."
   step "reading the package lists" apt-get update -q
-  step "installing ${#missing[@]} packages and what they need" without_services apt-get install -y -q --no-remove --no-install-recommends "${missing[@]}"
+  step "installing missing packages (${#missing[@]})" without_services apt-get install -y -q -o Dpkg::Use-Pty=0 --no-remove --no-install-recommends "${missing[@]}"
   if [[ -d /run/systemd/system && " ${missing[*]} " =~ " "(opensmtpd|rspamd|dovecot-lmtpd)" " ]]; then
     echo "   No service was started. Debian enables them for the next boot; if you do not want that:"
     echo "   systemctl disable opensmtpd rspamd dovecot"

@@ -82,12 +82,14 @@ class Demo:
         self.log(line)
         print(f"   {bold(f'{folder} of {recipient}')}   ({green('+')} added by filter-mailbridge)")
         head, _, body = stored.decode(errors="replace").partition("\n\n")
-        ours = False
-        for text in head.split("\n"):
-            if text[:1] not in " \t":
-                name = text.partition(":")[0].lower().encode()
-                ours = name not in (b"return-path", b"delivered-to", b"received") and not header(sent, name)
-            print(green(f"     + {text.expandtabs(4)}") if ours else f"       {text.expandtabs(4)}")
+        for field in re.split(r"\n(?![ \t])", head):
+            name = field.partition(":")[0].lower().encode()
+            ours = name not in (b"return-path", b"delivered-to", b"received") and not header(sent, name)
+            lines = [text.expandtabs(4) for text in field.split("\n")]
+            if len(lines) > 6:
+                lines[4:] = [f"    ... and {len(lines) - 4} more lines"]
+            for text in lines:
+                print(green(f"     + {text}") if ours else f"       {text}")
         print("")
         for text in body.rstrip("\n").split("\n"):
             print(f"       {text}")
