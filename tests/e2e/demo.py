@@ -144,20 +144,18 @@ def forward(listener, address):
             threading.Thread(target=pump, args=pair, daemon=True).start()
 
 
-def keep(stack, listener):
+def keep(stack, listener, first_process):
     port = listener.getsockname()[1]
     threading.Thread(target=forward, args=(listener, stack.smtp_address), daemon=True).start()
     print(f"""
-{bold('It goes on running.')} Port {port} of this machine's 127.0.0.1 leads to its smtpd. From another terminal:
+{bold('It goes on running.')} Port {port} of this machine's 127.0.0.1 leads to its smtpd, for any client. From another terminal:
 
-   python3 -c 'import smtplib; smtplib.SMTP("127.0.0.1", {port}).sendmail("you@client.example.net", "alice@example.org",
-       "From: you@client.example.net\\nTo: alice@example.org\\nSubject: hello\\n\\nIt works.\\n")'
-
-   curl smtp://127.0.0.1:{port} --mail-from you@client.example.net --mail-rcpt bob@example.org --upload-file A-MAIL
+   tests/e2e/smtp.py 127.0.0.1:{port} alice@example.org "Hello"
+   tests/e2e/smtp.py 127.0.0.1:{port} bob@example.org "[junk] Hello"
 
 Recipients: alice@example.org, bob@example.org, carol@example.org (her quota is 4 kB), alice@example.net.
-In the Subject, [junk], [spam], [later] and [subject] force a verdict. What happens is shown below.
-{bold('Ctrl-C stops everything')} and leaves nothing behind.
+In the Subject [junk], [spam], [later] and [subject] force a verdict. What happens is shown below.
+{bold('Ctrl-C')} here or {bold(f'kill {first_process}')} elsewhere stops everything and leaves nothing behind.
 """, flush=True)
     seen = stack.mark()
     while True:
@@ -165,12 +163,12 @@ In the Subject, [junk], [spam], [later] and [subject] force a verdict. What happ
         seen += len(lines)
         for line in lines:
             if re.search("filter-mailbridge|lda2lmtp|mda delivery|stored mail", line):
-                print(line, flush=True)
+                print(f"{line}\n", flush=True)
         time.sleep(0.2)
 
 
 def main():
-    listener = None
+    listener, first_process = None, os.getpid()
     if "--keep" in sys.argv[1:]:
         try:
             listener = socket.create_server(("127.0.0.1", KEEP_PORT))
@@ -188,7 +186,7 @@ def main():
         if demo.surprises:
             sys.exit(paint("31", f"\n{len(demo.surprises)} of these went another way than they should."))
         if listener:
-            keep(stack, listener)
+            keep(stack, listener, first_process)
         print(f"\n{bold('All five went where they should.')} Nothing of this is left running; smtpd-conf/ holds the configuration used.")
     except KeyboardInterrupt:
         print("\nStopped.")

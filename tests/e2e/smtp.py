@@ -1,8 +1,15 @@
-"""An SMTP client that sends exactly the bytes it is given."""
+#!/usr/bin/python3
+"""An SMTP client that sends exactly the bytes it is given.
 
+As a program: smtp.py HOST:PORT RECIPIENT SUBJECT sends a small mail and shows the dialogue.
+"""
+
+import os
 import re
 import socket
+import sys
 import threading
+import time
 from dataclasses import dataclass, field
 from email.utils import formatdate
 
@@ -103,8 +110,9 @@ def message(subject, body=b"Hello,\r\nthis is a mail.\r\n", *, sender="sender@cl
             extra=b"", number=[0]):
     """A complete mail. Its Message-ID is unlike any other's."""
     number[0] += 1
+    unique = f"{number[0]}.{os.getpid()}.{time.time_ns()}"
     head = (f"From: A Sender <{sender}>\r\nTo: {to}\r\nSubject: {subject}\r\nDate: {formatdate(localtime=False)}\r\n"
-            f"Message-ID: <{number[0]}.{threading.get_ident()}@client.example.net>\r\n"
+            f"Message-ID: <{unique}@client.example.net>\r\n"
             "MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n")
     return extra + head.encode() + b"\r\n" + body
 
@@ -134,3 +142,18 @@ class Sink:
                         lines.append(line[1:] if line.startswith(b".") else line)
                     self.mails.append(b"".join(lines))
                 peer.sendall(b"221 bye\r\n" if verb == b"QUIT" else b"250 ok\r\n")
+
+
+def main():
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
+    host, _, port = sys.argv[1].rpartition(":")
+    outcome = submit((host, int(port)), "you@client.example.net", sys.argv[2],
+                     message(sys.argv[3], sender="you@client.example.net", to=sys.argv[2]))
+    for who, text in outcome.said:
+        print(f"{'-->' if who == 'C' else '<--'} {text}")
+    sys.exit(outcome.final.code != 250)
+
+
+if __name__ == "__main__":
+    main()

@@ -370,6 +370,7 @@ class Stack:
             if not program.exists():
                 raise StackError(f"{program} is not built: cmake --preset release && cmake --build build/release")
             shutil.copy(program, overlay / name)
+            (overlay / name).chmod(0o755)
         _mount("--bind", overlay, LIBEXEC)
 
     def set_smtpd_conf(self, change=None, filter_options=""):
