@@ -1,5 +1,8 @@
 #include "net/connect.hpp"
 
+#include <sys/socket.h>
+
+#include <cerrno>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -21,6 +24,29 @@ using namespace asio::experimental::awaitable_operators;
 using Address = asio::generic::stream_protocol::endpoint;
 
 constexpr auto token = asio::experimental::as_tuple(asio::use_awaitable);
+
+// A unix socket connects at once or not at all. While the listener's backlog is full connect(2) says EAGAIN, and readiness does
+// not tell when that ends (poll(2) calls an unconnected socket writable), so it is tried again after a little while.
+asio::awaitable<asio::error_code> connect_local(Socket& socket, const Address& address, asio::steady_timer& timer,
+                                                TimePoint until) {
+  constexpr auto pause = std::chrono::milliseconds(10);
+  asio::error_code error;
+  socket.open(address.protocol(), error);
+  if (!error) socket.native_non_blocking(true, error);
+  while (!error) {
+    if (::connect(socket.native_handle(), address.data(), static_cast<socklen_t>(address.size())) == 0) break;
+    if (errno == EINTR) continue;
+    if (errno != EAGAIN) {
+      error.assign(errno, asio::system_category());
+    } else if (Clock::now() + pause >= until) {
+      error = asio::error::timed_out;
+    } else {
+      timer.expires_after(pause);
+      co_await timer.async_wait(token);
+    }
+  }
+  co_return error;
+}
 
 ConnectError out_of_time() { return {true, 0, "no connection in time"}; }
 
@@ -67,14 +93,18 @@ asio::awaitable<tl::expected<Socket, ConnectError>> connect(Endpoint endpoint, T
   ConnectError last{false, 0, "the name has no address"};
   for (const Address& address : *addresses) {
     Socket socket(executor);
+    if (std::holds_alternative<UnixEndpoint>(endpoint)) {
+      const asio::error_code error = co_await connect_local(socket, address, timer, until);
+      if (error == asio::error::timed_out) co_return tl::unexpected(out_of_time());
+      if (error) co_return tl::unexpected(ConnectError{false, error.value(), error.message()});
+      co_return socket;
+    }
     auto outcome = co_await (socket.async_connect(address, token) || timer.async_wait(token));
     if (outcome.index() == 1) co_return tl::unexpected(out_of_time());
     const auto [error] = std::get<0>(outcome);
     if (!error) {
-      if (std::holds_alternative<TcpEndpoint>(endpoint)) {
-        asio::error_code ignored;
-        socket.set_option(asio::ip::tcp::no_delay(true), ignored);
-      }
+      asio::error_code ignored;
+      socket.set_option(asio::ip::tcp::no_delay(true), ignored);
       co_return socket;
     }
     last = ConnectError{false, error.value(), error.message()};

@@ -20,8 +20,8 @@ struct ConnectError {
   std::string what;  // "Connection refused", "Host not found (authoritative)", "no connection in time"
 };
 
-// Resolves the name (Asio's resolver thread; never blocks the caller) and tries each address in turn until `until`. TCP sockets get
-// TCP_NODELAY. Destroying the awaiting coroutine's context ends the attempt.
+// Resolves the name (Asio's resolver thread; never blocks the caller) and tries each address in turn until `until`. TCP sockets
+// get TCP_NODELAY. Destroying the awaiting coroutine's context ends the attempt.
 asio::awaitable<tl::expected<Socket, ConnectError>> connect(Endpoint endpoint, TimePoint until);
 
 }  // namespace mailbridge::net

@@ -2,11 +2,14 @@
 //
 // A read is always pending, also while we write: a peer that refuses in mid-body is heard, and one that stops reading cannot
 // hold us for longer than the step's patience. A failed write does not end the talk by itself, for the peer's last words may
-// still be on their way: reading goes on until it ends.
+// still be on their way: reading goes on until it ends. And when time is up, what has arrived by then is heard once more: a
+// process that was not scheduled in time must not take a reply for silence.
 #pragma once
 
 #include <array>
+#include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 
 #include <asio/awaitable.hpp>
@@ -23,8 +26,8 @@
 
 namespace mailbridge::net {
 
-// Returns when the machine is Done. `watch(direction, bytes)` sees what crosses the wire ('>' towards us, '<' from us), for a recorder;
-// for an ending it gets '!' and to_string(ending).
+// Returns when the machine is Done. `watch(direction, bytes)` sees what crosses the wire ('>' towards us, '<' from us), for a
+// recorder; for an ending it gets '!' and to_string(ending).
 template <class Socket, Conversation Machine, class Watch>
 asio::awaitable<void> converse(Socket& socket, Machine& machine, Watch watch) {
   using namespace asio::experimental::awaitable_operators;
@@ -32,6 +35,7 @@ asio::awaitable<void> converse(Socket& socket, Machine& machine, Watch watch) {
   asio::steady_timer timer(co_await asio::this_coro::executor);
   std::array<char, 16384> in;
   bool writable = true;
+  bool late = false;
   const auto end = [&](Ending::Kind kind, std::string error = {}) {
     const Ending ending{kind, std::move(error)};
     watch('!', to_string(ending));
@@ -44,7 +48,8 @@ asio::awaitable<void> converse(Socket& socket, Machine& machine, Watch watch) {
     if (std::holds_alternative<Done>(step)) co_return;
     const auto* send = std::get_if<Send>(&step);
     const TimePoint until = send ? send->until : std::get<Await>(step).until;
-    if (until <= now) {
+    const bool was_late = std::exchange(late, until <= now);
+    if (was_late && late) {
       end(Ending::Kind::timed_out);
       continue;
     }
@@ -63,6 +68,10 @@ asio::awaitable<void> converse(Socket& socket, Machine& machine, Watch watch) {
       end(Ending::Kind::failed, error.message());
       continue;
     }
+    if (late) {
+      end(Ending::Kind::timed_out);
+      continue;
+    }
     if (send && writable) {
       const std::size_t sent = socket.write_some(asio::buffer(send->bytes), error);
       if (!error) {
@@ -74,8 +83,8 @@ asio::awaitable<void> converse(Socket& socket, Machine& machine, Watch watch) {
     }
     timer.expires_at(until);
     if (send && writable) {
-      co_await (socket.async_wait(asio::socket_base::wait_read, token) || socket.async_wait(asio::socket_base::wait_write, token) ||
-                timer.async_wait(token));
+      co_await (socket.async_wait(asio::socket_base::wait_read, token) ||
+                socket.async_wait(asio::socket_base::wait_write, token) || timer.async_wait(token));
     } else {
       co_await (socket.async_wait(asio::socket_base::wait_read, token) || timer.async_wait(token));
     }

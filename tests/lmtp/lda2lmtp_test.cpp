@@ -1,0 +1,312 @@
+// The program as smtpd runs it, against a scripted LMTP server.
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <thread>
+
+#include <gtest/gtest.h>
+
+#include "tests/support/program.hpp"
+#include "tests/support/scripted_server.hpp"
+
+namespace mailbridge::test {
+namespace {
+
+const std::string mail = "Return-Path: <s@x>\nDelivered-To: r@y\nSubject: test\n\nhello\n";
+
+void open_transaction(Peer& peer) {
+  peer.say("220 test\r\n");
+  peer.hear_line();
+  peer.say("250-test\r\n250-8BITMIME\r\n250 PIPELINING\r\n");
+  for (int i = 0; i < 3; ++i) peer.hear_line();
+  peer.say("250 2.1.0 OK\r\n250 2.1.5 OK\r\n354 OK\r\n");
+}
+
+void deliver(Peer& peer) {
+  open_transaction(peer);
+  peer.hear_until("\r\n.\r\n");
+  peer.say("250 2.0.0 <r@y> 8MhqC1 Saved\r\n");
+  peer.wait_for_close();
+}
+
+Invocation agent(const std::string& endpoint, std::vector<std::string> more = {}) {
+  Invocation invocation{{MB_LDA2LMTP, "-l", endpoint}, {"SENDER=s@x", "RECIPIENT=r@y"}, mail};
+  invocation.argv.insert(invocation.argv.end(), more.begin(), more.end());
+  return invocation;
+}
+
+class Lda2lmtp : public testing::Test {
+ protected:
+  Lda2lmtp() {
+    std::string pattern = testing::TempDir() + "lda2lmtp-XXXXXX";
+    directory_ = mkdtemp(pattern.data());
+  }
+  ~Lda2lmtp() override { std::filesystem::remove_all(directory_); }
+
+  std::string write(const std::string& name, const std::string& text) {
+    std::ofstream(directory_ + "/" + name, std::ios::binary) << text;
+    return directory_ + "/" + name;
+  }
+  // One line on standard error with this status, nothing else.
+  static void expect(const Ended& ended, int status, const std::string& line) {
+    EXPECT_EQ(ended.status, status);
+    EXPECT_EQ(ended.err, line.empty() ? "" : line + "\n");
+    EXPECT_EQ(ended.out, "");
+    EXPECT_LE(ended.err.size(), 240U);
+  }
+
+  std::string directory_;
+};
+
+TEST_F(Lda2lmtp, Delivers) {
+  ScriptedServer server(deliver);
+  expect(run(agent(server.endpoint())), 0, "");
+  EXPECT_EQ(server.finish(), "");
+  char host[256] = {};
+  gethostname(host, sizeof host - 1);
+  EXPECT_EQ(server.heard()[0], std::string("LHLO ") + host +
+                                   "\r\nMAIL FROM:<s@x> BODY=8BITMIME\r\nRCPT TO:<r@y>\r\nDATA\r\n"
+                                   "Subject: test\r\n\r\nhello\r\n.\r\nQUIT\r\n");
+}
+
+TEST_F(Lda2lmtp, DeliversOverTcp) {
+  ScriptedServer server(deliver, ScriptedServer::Kind::tcp);
+  expect(run(agent(server.endpoint())), 0, "");
+  EXPECT_EQ(server.finish(), "");
+}
+
+TEST_F(Lda2lmtp, ALargeMailArrivesAsItIs) {
+  ScriptedServer server(deliver);
+  Invocation invocation = agent(server.endpoint());
+  std::string expected;
+  *invocation.input = "";
+  while (expected.size() < (20U << 20)) {
+    *invocation.input += std::string("a line \0 of text\n.with a dot\n\xff\r\r\n", 33);
+    expected += std::string("a line \0 of text\r\n..with a dot\r\n\xff\r\r\n", 36);
+  }
+  *invocation.input += std::string(1 << 20, 'x');
+  expected += std::string(1 << 20, 'x');
+  expect(run(invocation), 0, "");
+  EXPECT_EQ(server.finish(), "");
+  const std::string& heard = server.heard()[0];
+  const std::size_t begin = heard.find("DATA\r\n") + 6;
+  EXPECT_TRUE(heard.substr(begin, heard.find("\r\n.\r\nQUIT") - begin) == expected);
+}
+
+TEST_F(Lda2lmtp, TheServersVerdictIsTheLastLine) {
+  ScriptedServer server([](Peer& peer) {
+    open_transaction(peer);
+    peer.hear_until("\r\n.\r\n");
+    peer.say("552 5.2.2 <r@y> Quota exceeded (mailbox for user is full)\r\n");
+  });
+  expect(run(agent(server.endpoint())), 69,
+         "552 5.2.2 <r@y> Quota exceeded (mailbox for user is full) (lmtp=unix:" + server.endpoint() + ", stage=dot)");
+}
+
+TEST_F(Lda2lmtp, ARefusalInMidBodyIsHeard) {
+  ScriptedServer server([](Peer& peer) {
+    open_transaction(peer);
+    peer.say("552 5.3.4 Too big\r\n");
+    peer.pause(200);
+  });
+  Invocation invocation = agent(server.endpoint());
+  *invocation.input += std::string(8 << 20, 'x');
+  expect(run(invocation), 65, "552 5.3.4 <r@y> Too big (lmtp=unix:" + server.endpoint() + ", stage=body)");
+}
+
+TEST_F(Lda2lmtp, AServerThatDiesAfterTheDotLeavesDoubt) {
+  ScriptedServer server([](Peer& peer) {
+    open_transaction(peer);
+    peer.hear_until("\r\n.\r\n");
+  });
+  expect(run(agent(server.endpoint())), 75,
+         "451 4.4.2 <r@y> the server closed the connection; outcome unknown, may be delivered twice (lmtp=unix:" +
+             server.endpoint() + ", stage=dot)");
+}
+
+TEST_F(Lda2lmtp, ASilentServerCostsTheTimeoutOnly) {
+  ScriptedServer server([](Peer& peer) { peer.wait_for_close(); });
+  expect(run(agent(server.endpoint(), {"--timeout", "0.3"})), 75,
+         "451 4.4.2 <r@y> no reply in time (lmtp=unix:" + server.endpoint() + ", stage=banner)");
+}
+
+TEST_F(Lda2lmtp, WhereNobodyListens) {
+  expect(run(agent("/nonexistent/lmtp")), 75,
+         "451 4.4.1 <r@y> no such socket: is Dovecot running, and does it listen for LMTP there? (lmtp=unix:/nonexistent/lmtp, "
+         "stage=connect)");
+  const std::string file = write("lmtp", "");
+  expect(run(agent(file)), 75,
+         "451 4.4.1 <r@y> nobody listens there: is Dovecot running? (lmtp=unix:" + file + ", stage=connect)");
+  expect(run(agent("127.0.0.1:1")), 75,
+         "451 4.4.1 <r@y> nobody listens there: is Dovecot running? (lmtp=127.0.0.1:1, stage=connect)");
+}
+
+TEST_F(Lda2lmtp, PermissionDeniedNamesBothSides) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root to become another user";
+  ScriptedServer server([](Peer&) {});
+  // The agent runs as nobody would under smtpd: through a shell that drops root.
+  const auto as_nobody = [&](const std::string& path) {
+    Invocation invocation{{"/usr/bin/setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", MB_LDA2LMTP, "-l", path},
+                          {"SENDER=s@x", "RECIPIENT=r@y"},
+                          mail};
+    return run(invocation);
+  };
+  const std::filesystem::path parent = std::filesystem::path(server.endpoint()).parent_path();
+  chmod(parent.c_str(), 0755);
+  chmod(server.endpoint().c_str(), 0600);
+  expect(as_nobody(server.endpoint()), 75,
+         "451 4.4.1 <r@y> no permission for uid=65534 gid=65534: socket owner 0:0 mode 0600 (lmtp=unix:" + server.endpoint() +
+             ", stage=connect)");
+  chmod(parent.c_str(), 0700);
+  expect(as_nobody(server.endpoint()), 75,
+         "451 4.4.1 <r@y> no permission for uid=65534 gid=65534: directory " + parent.string() +
+             " owner 0:0 mode 0700 (lmtp=unix:" + server.endpoint() + ", stage=connect)");
+}
+
+TEST_F(Lda2lmtp, MistakesOfConfigurationAreTemporary) {
+  Invocation without = agent("/x");
+  without.environment = {"SENDER=s@x"};
+  expect(run(without), 75, "451 4.3.0 lda2lmtp: no recipient: neither --receiver nor RECIPIENT in the environment");
+  without.environment = {"RECIPIENT=r@y"};
+  expect(run(without), 75, "451 4.3.0 lda2lmtp: no sender: neither --sender nor SENDER in the environment");
+  expect(run(agent("/x", {"--bogus"})), 75, "451 4.3.0 lda2lmtp: The following argument was not expected: --bogus");
+  expect(run(agent("nowhere")), 75, "451 4.3.0 lda2lmtp: --lmtp: the port is missing");
+  expect(run(agent("/x", {"--config", "/nonexistent.toml"})), 75,
+         "451 4.3.0 lda2lmtp: /nonexistent.toml: No such file or directory");
+  const std::string file = write("bad.toml", "lmtp = '/x'\ntime-out = 3\n");
+  expect(run({{MB_LDA2LMTP, "--config", file}, {"SENDER=s@x", "RECIPIENT=r@y"}, mail}), 75,
+         "451 4.3.0 lda2lmtp: " + file + ":2: time-out: no such option");
+}
+
+TEST_F(Lda2lmtp, AConfigurationFileSaysTheSameAsOptions) {
+  ScriptedServer server(deliver);
+  const std::string file = write("good.toml", "lmtp = '" + server.endpoint() + "'\ntimeout = 20\nkeep-trace = true\n");
+  expect(run({{MB_LDA2LMTP, "--config", file, "-s", "-r", "u"}, {}, mail}), 0, "");
+  EXPECT_EQ(server.finish(), "");
+  EXPECT_NE(
+      server.heard()[0].find("MAIL FROM:<> BODY=8BITMIME\r\nRCPT TO:<u>\r\nDATA\r\nReturn-Path: <s@x>\r\nDelivered-To: r@y\r\n"),
+      std::string::npos);
+}
+
+TEST_F(Lda2lmtp, HelpIsNoDelivery) {
+  const Ended help = run(agent("/x", {"--help"}));
+  EXPECT_EQ(help.status, 75);
+  EXPECT_NE(help.out.find("--receiver"), std::string::npos);
+}
+
+TEST_F(Lda2lmtp, ReadErrorsAreTemporary) {
+  Invocation invocation = agent("/nonexistent");
+  invocation.input = std::nullopt;
+  expect(run(invocation), 75, "451 4.3.0 lda2lmtp: standard input is closed");
+  // A directory can be opened and not read.
+  expect(run({{"/bin/sh", "-c", "exec \"$0\" -l /nonexistent < /", MB_LDA2LMTP}, {"SENDER=s@x", "RECIPIENT=r@y"}, mail}), 75,
+         "451 4.3.0 <r@y> standard input cannot be read: Is a directory (lmtp=unix:/nonexistent, stage=input)");
+}
+
+TEST_F(Lda2lmtp, ClosedOutputsDoNotReachTheServer) {
+  ScriptedServer server([](Peer& peer) {
+    open_transaction(peer);
+    peer.hear_until("\r\n.\r\n");
+    peer.say("550 5.7.1 no\r\n");
+    peer.wait_for_close();
+  });
+  EXPECT_EQ(run({{"/bin/sh", "-c", "exec \"$0\" -l \"$1\" >&- 2>&-", MB_LDA2LMTP, server.endpoint()},
+                 {"SENDER=s@x", "RECIPIENT=r@y"},
+                 mail})
+                .status,
+            77);
+  EXPECT_EQ(server.finish(), "");
+  EXPECT_TRUE(server.heard()[0].ends_with("\r\n.\r\nQUIT\r\n"));
+}
+
+// The agent is told to go while the server thinks: before the dot, and after it.
+void end_by_signal(bool after_dot, int number, const std::string& line) {
+  std::atomic<bool> there = false;
+  ScriptedServer server([&](Peer& peer) {
+    if (after_dot) {
+      open_transaction(peer);
+      peer.hear_until("\r\n.\r\n");
+    } else {
+      peer.say("220 test\r\n");
+      peer.hear_line();
+    }
+    there = true;
+    peer.wait_for_close();
+  });
+  Invocation invocation = agent(server.endpoint());
+  Program program(invocation);
+  std::jthread killer([&] {
+    while (!there) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    program.signal(number);
+  });
+  const Ended ended = program.wait();
+  killer.join();
+  EXPECT_EQ(ended.status, 75) << number;
+  EXPECT_EQ(ended.err, line) << number;
+}
+
+TEST_F(Lda2lmtp, SignalsAreTemporary) {
+  for (const int number : {SIGTERM, SIGINT, SIGHUP, SIGALRM}) {
+    end_by_signal(false, number, "451 4.3.0 lda2lmtp ended by a signal before the mail was handed over\n");
+    end_by_signal(true, number, "451 4.3.0 lda2lmtp ended by a signal (stage=dot); outcome unknown, may be delivered twice\n");
+  }
+}
+
+#if !defined(__SANITIZE_ADDRESS__)
+TEST_F(Lda2lmtp, CrashesAreTemporary) {
+  for (const int number : {SIGSEGV, SIGABRT, SIGBUS, SIGFPE, SIGILL}) {
+    end_by_signal(false, number, "451 4.3.0 lda2lmtp ended by a signal before the mail was handed over\n");
+  }
+}
+
+TEST_F(Lda2lmtp, NoMemoryIsTemporary) {
+  Invocation invocation{
+      {"/bin/sh", "-c", "ulimit -v 20000; exec \"$0\" -l /nonexistent", MB_LDA2LMTP}, {"SENDER=s@x", "RECIPIENT=r@y"}, {}};
+  invocation.input = std::string(40 << 20, 'x');
+  const Ended ended = run(invocation);
+  EXPECT_EQ(ended.status, 75);
+  EXPECT_EQ(ended.err, "451 4.3.0 lda2lmtp: std::bad_alloc\n");
+}
+#endif
+
+// smtpd's tree: a shell that the alarm ends, mail.mda (a shell by that name here), the agent.
+TEST_F(Lda2lmtp, NoDotAfterSmtpdHasGivenUp) {
+  const std::string mda = directory_ + "/mail.mda";
+  std::filesystem::copy_file("/bin/dash", mda);
+  std::atomic<bool> there = false;
+  std::atomic<bool> orphaned = false;
+  ScriptedServer server([&](Peer& peer) {
+    peer.say("220 test\r\n");
+    peer.hear_line();
+    peer.say("250-test\r\n250 PIPELINING\r\n");
+    for (int i = 0; i < 3; ++i) peer.hear_line();
+    there = true;
+    while (!orphaned) peer.pause(5);
+    peer.say("250 2.1.0 OK\r\n250 2.1.5 OK\r\n354 OK\r\n");
+    peer.wait_for_close();
+  });
+  // `; true` keeps each shell from becoming its last command.
+  Program program({{"/bin/dash", "-c", "\"$0\" -c '\"$0\" -l \"$1\"; echo status $? >&2' \"$1\" \"$2\"; true", mda, MB_LDA2LMTP,
+                    server.endpoint()},
+                   {"SENDER=s@x", "RECIPIENT=r@y"},
+                   mail});
+  std::jthread killer([&] {
+    while (!there) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    program.signal(SIGKILL);
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    orphaned = true;
+  });
+  const Ended ended = program.wait();
+  killer.join();
+  EXPECT_EQ(ended.err, "451 4.4.2 <r@y> mail.mda has lost its parent, so smtpd has given up on this delivery (lmtp=unix:" +
+                           server.endpoint() + ", stage=dot)\nstatus 75\n");
+  EXPECT_EQ(server.finish(), "");
+  EXPECT_TRUE(server.heard()[0].ends_with("hello\r\n")) << server.heard()[0];
+}
+
+}  // namespace
+}  // namespace mailbridge::test

@@ -1,0 +1,189 @@
+#include "net/converse.hpp"
+
+#include <optional>
+#include <string>
+#include <thread>
+
+#include <gtest/gtest.h>
+#include <asio/co_spawn.hpp>
+#include <asio/detached.hpp>
+#include <asio/io_context.hpp>
+
+#include "net/connect.hpp"
+#include "tests/support/scripted_server.hpp"
+
+namespace mailbridge::net {
+namespace {
+
+using test::Peer;
+using test::ScriptedServer;
+
+// Says `out`, then waits for a line. A line that comes early ends it as well.
+class Machine {
+ public:
+  Machine(std::string out, std::chrono::milliseconds patience) : out_(std::move(out)), patience_(patience) {}
+  Step next(TimePoint now) {
+    if (!until_) until_ = now + patience_;
+    if (ended || heard.find('\n') != std::string::npos) return Done{};
+    if (sent_ < out_.size()) return Send{std::string_view(out_).substr(sent_), *until_};
+    return Await{*until_};
+  }
+  void sent(std::size_t n) { sent_ += n; }
+  void receive(std::string_view bytes) { heard += bytes; }
+  void end(const Ending& ending) { ended = ending; }
+
+  std::size_t left() const { return out_.size() - sent_; }
+  std::string heard;
+  std::optional<Ending> ended;
+
+ private:
+  std::string out_;
+  std::size_t sent_ = 0;
+  std::chrono::milliseconds patience_;
+  std::optional<TimePoint> until_;
+};
+
+const std::string large(8 << 20, 'x');  // more than any socket buffer
+
+class Converse : public testing::TestWithParam<ScriptedServer::Kind> {
+ protected:
+  void talk(Machine& machine, ScriptedServer::Script script) {
+    ScriptedServer server(std::move(script), GetParam());
+    asio::io_context io;
+    const TimePoint start = Clock::now();
+    const auto run = [&]() -> asio::awaitable<void> {
+      auto socket = co_await connect(*parse_lmtp_endpoint(server.endpoint()), Clock::now() + std::chrono::seconds(5));
+      co_await converse(*socket, machine, [this](char direction, std::string_view bytes) {
+        if (direction == '<') written_ += bytes.size();
+        else watched_ += direction + std::string(bytes) + ";";
+      });
+    };
+    asio::co_spawn(io, run, [](std::exception_ptr thrown) { EXPECT_FALSE(thrown); });
+    io.run();
+    took_ = Clock::now() - start;
+    wrong_ = server.finish();
+    if (!server.heard().empty()) heard_ = server.heard()[0];
+  }
+  Duration took_{};
+  std::size_t written_ = 0;
+  std::string watched_;
+  std::string wrong_;
+  std::string heard_;
+};
+
+using std::chrono::milliseconds;
+
+TEST_P(Converse, QuestionAndAnswer) {
+  Machine machine("hello\n", milliseconds(5000));
+  talk(machine, [](Peer& peer) {
+    peer.hear_line();
+    peer.say("an");
+    peer.pause(20);
+    peer.say("swer\n");
+  });
+  EXPECT_EQ(machine.heard, "answer\n");
+  EXPECT_FALSE(machine.ended);
+  EXPECT_EQ(heard_, "hello\n");
+  EXPECT_EQ(written_, 6U);
+}
+
+TEST_P(Converse, ALargeQuestionLeavesWhole) {
+  Machine machine(large + "\n", milliseconds(10000));
+  talk(machine, [](Peer& peer) {
+    peer.hear_line();
+    peer.say("ok\n");
+  });
+  EXPECT_EQ(machine.heard, "ok\n");
+  EXPECT_EQ(heard_, large + "\n");
+}
+
+TEST_P(Converse, AnEarlyReplyIsHeardWhileTheSendIsBlocked) {
+  Machine machine(large, milliseconds(10000));
+  talk(machine, [](Peer& peer) {
+    peer.pause(50);
+    peer.say("too big\n");
+    peer.pause(100);
+  });
+  EXPECT_EQ(machine.heard, "too big\n");
+  EXPECT_GT(machine.left(), 0U);
+  EXPECT_LT(took_, milliseconds(5000));
+}
+
+TEST_P(Converse, APeerThatNeverReadsCostsTheStepsPatience) {
+  Machine machine(large, milliseconds(200));
+  talk(machine, [](Peer& peer) { peer.pause(600); });
+  ASSERT_TRUE(machine.ended);
+  EXPECT_EQ(machine.ended->kind, Ending::Kind::timed_out);
+  EXPECT_GE(took_, milliseconds(200));
+  EXPECT_LT(took_, milliseconds(550));
+}
+
+TEST_P(Converse, ASilentPeerCostsTheStepsPatience) {
+  Machine machine("hello\n", milliseconds(100));
+  talk(machine, [](Peer& peer) { peer.wait_for_close(); });
+  ASSERT_TRUE(machine.ended);
+  EXPECT_EQ(machine.ended->kind, Ending::Kind::timed_out);
+  EXPECT_EQ(watched_, "!timed_out;");
+}
+
+TEST_P(Converse, ClosedEarly) {
+  Machine machine("hello\n", milliseconds(5000));
+  talk(machine, [](Peer& peer) {
+    peer.hear_line();
+    peer.say("half");
+  });
+  ASSERT_TRUE(machine.ended);
+  EXPECT_EQ(machine.ended->kind, Ending::Kind::closed);
+  EXPECT_EQ(machine.heard, "half");
+  EXPECT_EQ(watched_, ">half;!closed;");
+}
+
+TEST_P(Converse, LastWordsBeforeACloseInMidSendAreHeard) {
+  Machine machine(large, milliseconds(5000));
+  talk(machine, [](Peer& peer) {
+    peer.say("refused\n");
+    peer.pause(20);
+  });
+  EXPECT_EQ(machine.heard, "refused\n");
+}
+
+TEST_P(Converse, ClosedInMidSendWithoutAWord) {
+  Machine machine(large, milliseconds(5000));
+  talk(machine, [](Peer&) {});
+  ASSERT_TRUE(machine.ended);
+  EXPECT_NE(machine.ended->kind, Ending::Kind::timed_out);
+  EXPECT_LT(took_, milliseconds(2000));
+}
+
+INSTANTIATE_TEST_SUITE_P(Net, Converse, testing::Values(ScriptedServer::Kind::local, ScriptedServer::Kind::tcp),
+                         [](const auto& parameter) { return parameter.param == ScriptedServer::Kind::local ? "unix" : "tcp"; });
+
+// A process that gets no time for a while: the answer is there, and so is the deadline.
+class Sleeper : public Machine {
+ public:
+  using Machine::Machine;
+  void sent(std::size_t n) {
+    Machine::sent(n);
+    std::this_thread::sleep_for(milliseconds(300));
+  }
+};
+
+TEST(ConverseLate, AReplyThatCameInTimeIsNoSilence) {
+  ScriptedServer server([](Peer& peer) {
+    peer.hear_line();
+    peer.say("ok\n");
+  });
+  asio::io_context io;
+  Sleeper machine("hello\n", milliseconds(100));
+  const auto run = [&]() -> asio::awaitable<void> {
+    auto socket = co_await connect(*parse_lmtp_endpoint(server.endpoint()), Clock::now() + std::chrono::seconds(5));
+    co_await converse(*socket, machine);
+  };
+  asio::co_spawn(io, run, asio::detached);
+  io.run();
+  EXPECT_EQ(machine.heard, "ok\n");
+  EXPECT_FALSE(machine.ended);
+}
+
+}  // namespace
+}  // namespace mailbridge::net
