@@ -9,7 +9,7 @@ import threading
 import time
 
 from smtp import message
-from stack import CLIENT4, Stack, enter, header
+from stack import CLIENT4, Stack, StackError, enter, header
 
 COLOUR = sys.stdout.isatty() and "NO_COLOR" not in os.environ
 KEEP_PORT = 2525
@@ -178,8 +178,9 @@ def main():
     sys.stdout.reconfigure(line_buffering=True)
     print(bold("mailbridge: real OpenSMTPD, rspamd and Dovecot, alone with each other in a private throw-away"))
     print(PICTURE)
-    stack = Stack("virtual-users", progress=lambda text: print(dim(f"-- {text}")))
+    stack = None
     try:
+        stack = Stack("virtual-users", progress=lambda text: print(dim(f"-- {text}")))
         stack.start()
         demo = Demo(stack)
         demo.run()
@@ -190,8 +191,11 @@ def main():
         print(f"\n{bold('All five went where they should.')} Nothing of this is left running; smtpd-conf/ holds the configuration used.")
     except KeyboardInterrupt:
         print("\nStopped.")
+    except StackError as error:
+        sys.exit(paint("31", f"\n{error}"))
     finally:
-        stack.stop()
+        if stack:
+            stack.stop()
 
 
 if __name__ == "__main__":

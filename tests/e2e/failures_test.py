@@ -105,6 +105,19 @@ class FilterOptions(StackTest):
         self.stack.wait_log(r"/etc/filter-mailbridge\.toml:2\b.*scan-timeout", self.since)
         self.stack.assert_smtpd_alive()
 
+    def test_an_earlier_filters_junk_is_no_forgery(self):
+        """Without a scan nobody else adds X-Spam: Yes."""
+        chain = ('filter "earlier" phase connect match src { "192.0.2.99" } junk\n'
+                 'filter "both" chain { "earlier", "mailbridge" }\n\nlisten on 0.0.0.0 filter "both"\n')
+        self.stack.set_smtpd_conf(lambda text: text.replace('listen on 0.0.0.0 filter "mailbridge"\n', chain), "--on-error accept")
+        self.stack.restart_smtpd()
+        self.stack.rspamd.stop()
+        mail = message("marked by an earlier filter", extra=b"X-Spam: No\r\n")
+        self.accepted(mail)
+        stored = self.stack.wait_mail("alice@example.org", b"Subject: marked by an earlier filter\n", "Junk")
+        self.assert_delivered(stored, mail, removed=(b"X-Spam: No",))
+        self.assertEqual(header(stored, b"X-Spam"), [b"Yes"])
+
     def test_accept_without_a_scan(self):
         self.restart_with("--on-error accept")
         self.stack.rspamd.stop()
