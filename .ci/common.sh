@@ -5,7 +5,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export LC_ALL=C.UTF-8
 mkdir -p build
 
-build_packages=(g++ cmake ninja-build libasio-dev libspdlog-dev libfmt-dev libsimdjson-dev libcli11-dev libtomlplusplus-dev libexpected-dev)
+build_packages=(g++ cmake ninja-build libasio-dev libspdlog-dev libfmt-dev libsimdjson-dev libcli11-dev libtomlplusplus-dev
+  libexpected-dev)
 server_packages=(opensmtpd rspamd dovecot-lmtpd dovecot-sieve dnsmasq-base iproute2 util-linux python3)
 test_packages=(libgtest-dev libgmock-dev clang-14 libclang-rt-14-dev mandoc)
 
@@ -14,8 +15,8 @@ fail() {
   exit 1
 }
 
-# step TEXT COMMAND…: says TEXT, shows the command's last line while it runs, keeps all of it in build/TEXT.log, and shows the end
-# of that when the command fails.
+# step TEXT COMMAND…: says TEXT, shows the command's last line while it runs, keeps all of it in build/TEXT.log, and shows the
+# end of that when the command fails.
 step() {
   local text=$1 log status=0 begun=$SECONDS
   shift
@@ -23,7 +24,10 @@ step() {
   printf -- '-- %s\n' "$text"
   if [[ -t 1 ]]; then
     set +e
-    "$@" 2>&1 </dev/null | tee "$log" | while IFS= read -r line; do line=${line%$'\r'} && printf '\r\033[K   %.*s' 76 "${line##*$'\r'}"; done
+    "$@" 2>&1 </dev/null | tee "$log" | while IFS= read -r line; do
+      line=${line%$'\r'}
+      printf '\r\033[K   %.76s' "${line##*$'\r'}"
+    done
     status=${PIPESTATUS[0]}
     set -e
     printf '\r\033[K'
@@ -51,27 +55,31 @@ need() {
   mapfile -t missing < <(missing_packages "$@")
   ((${#missing[@]})) || return 0
   if [[ " ${missing[*]} " == *" opensmtpd "* ]]; then
-    other=$(dpkg-query -W -f '${db:Status-Status} ${Package} ${Provides}\n' | awk '$1 == "installed" && / mail-transport-agent/ {print $2; exit}')
-    [[ -z $other ]] || fail "$other is the mail server of this machine, and Debian allows only one: installing opensmtpd would remove it." \
+    other=$(dpkg-query -W -f '${db:Status-Status} ${Package} ${Provides}\n' |
+      awk '$1 == "installed" && / mail-transport-agent/ && !found {print $2; found = 1}')
+    [[ -z $other ]] || fail \
+      "$other is the mail server of this machine, and Debian allows only one: installing opensmtpd would remove it." \
       "Nothing was changed. Run this in a container or on another machine."
   fi
-  ((EUID == 0)) || fail "Missing packages: ${missing[*]}" "Installing them needs root: run this again as root (sudo), or install them first."
+  ((EUID == 0)) || fail "Missing packages: ${missing[*]}" "Installing them needs root: run this again as root (sudo)."
   step "reading the package lists" apt-get update -q
-  step "installing missing packages (${#missing[@]})" without_services apt-get install -y -q -o Dpkg::Use-Pty=0 --no-remove --no-install-recommends "${missing[@]}"
+  step "installing missing packages (${#missing[@]})" without_services \
+    apt-get install -y -q -o Dpkg::Use-Pty=0 --no-remove --no-install-recommends "${missing[@]}"
   if [[ -d /run/systemd/system && " ${missing[*]} " =~ " "(opensmtpd|rspamd|dovecot-lmtpd)" " ]]; then
     echo "   No service was started. Debian enables them for the next boot; if you do not want that:"
     echo "   systemctl disable opensmtpd rspamd dovecot"
   fi
 }
 
-# Package scripts ask /usr/sbin/policy-rc.d whether they may start a service: 101 means no. One that is there already stays: ours lies
-# over it in a mount namespace of apt's own.
+# Package scripts ask /usr/sbin/policy-rc.d whether they may start a service: 101 means no. One that is there already stays: ours
+# lies over it in a mount namespace of apt's own.
 without_services() {
   local policy=/usr/sbin/policy-rc.d ours=build/policy-rc.d status=0
   printf '#!/bin/sh\n# mailbridge: no service starts while packages are installed\nexit 101\n' >"$ours"
   chmod 755 "$ours"
   if [[ -e $policy ]] && ! grep -q '^# mailbridge:' "$policy"; then
-    DEBIAN_FRONTEND=noninteractive unshare --mount bash -c 'mount --bind "$1" "$2" && shift 2 && exec "$@"' - "$ours" "$policy" "$@"
+    DEBIAN_FRONTEND=noninteractive unshare --mount \
+      bash -c 'mount --bind "$1" "$2" && shift 2 && exec "$@"' - "$ours" "$policy" "$@"
     return
   fi
   trap 'rm -f /usr/sbin/policy-rc.d' EXIT

@@ -188,7 +188,8 @@ def main():
             sys.exit(paint("31", f"\n{len(demo.surprises)} of these went another way than they should."))
         if listener:
             keep(stack, listener, first_process)
-        print(f"\n{bold('All five went where they should.')} Nothing of this is left running; smtpd-conf/ holds the configuration used.")
+        print(f"\n{bold('All five went where they should.')} Nothing of this is left running; "
+              "the configuration is smtpd-conf/virtual-users.")
     except KeyboardInterrupt:
         print("\nStopped.")
     except StackError as error:

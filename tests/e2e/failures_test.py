@@ -109,7 +109,8 @@ class FilterOptions(StackTest):
         """Without a scan nobody else adds X-Spam: Yes."""
         chain = ('filter "earlier" phase connect match src { "192.0.2.99" } junk\n'
                  'filter "both" chain { "earlier", "mailbridge" }\n\nlisten on 0.0.0.0 filter "both"\n')
-        self.stack.set_smtpd_conf(lambda text: text.replace('listen on 0.0.0.0 filter "mailbridge"\n', chain), "--on-error accept")
+        listener = 'listen on 0.0.0.0 filter "mailbridge"\n'
+        self.stack.set_smtpd_conf(lambda text: text.replace(listener, chain), "--on-error accept")
         self.stack.restart_smtpd()
         self.stack.rspamd.stop()
         mail = message("marked by an earlier filter", extra=b"X-Spam: No\r\n")

@@ -298,7 +298,8 @@ def connect(address, timeout=5.0):
 def http(address, request_line, headers="", body=b""):
     """One HTTP/1.1 exchange with rspamd, read to the end of the connection: (status, body)."""
     with connect(address, 30) as peer:
-        peer.sendall(f"{request_line} HTTP/1.1\r\nConnection: close\r\nContent-Length: {len(body)}\r\n{headers}\r\n".encode() + body)
+        head = f"{request_line} HTTP/1.1\r\nConnection: close\r\nContent-Length: {len(body)}\r\n{headers}\r\n"
+        peer.sendall(head.encode() + body)
         reply = b""
         while piece := peer.recv(65536):
             reply += piece
@@ -401,7 +402,8 @@ class Stack:
         shutil.copy(ROOT / "tests/e2e/rspamd/rules.lua", target / "rspamd.local.lua")
         nameserver = "10.0.25.254" if self.conf == "three-hosts" else "127.0.0.1"
         files = {"override.d/options.inc": f'dns {{ nameserver = ["{nameserver}"]; }}\n',
-                 "override.d/actions.conf": 'discard = { flags = ["no_threshold"]; }\nhold = { flags = ["no_threshold"]; }\n', **extra}
+                 "override.d/actions.conf": 'discard { flags = ["no_threshold"]; }\nhold { flags = ["no_threshold"]; }\n',
+                 **extra}
         for name, text in files.items():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             (target / name).write_text(text)
@@ -511,8 +513,8 @@ class Stack:
 
     def run_agent(self, stdin, *arguments, sender, recipient):
         """lda2lmtp as smtpd 6.8 runs it for `user vmail`: (exit status, what it said)."""
-        environment = {"PATH": "/usr/bin:/bin", "HOME": "/run/home/vmail", "SHELL": "/bin/sh", "USER": "vmail", "LOGNAME": "vmail",
-                       "SENDER": sender, "RECIPIENT": recipient, "LOCAL": recipient.partition("@")[0],
+        environment = {"PATH": "/usr/bin:/bin", "HOME": "/run/home/vmail", "SHELL": "/bin/sh", "USER": "vmail",
+                       "LOGNAME": "vmail", "SENDER": sender, "RECIPIENT": recipient, "LOCAL": recipient.partition("@")[0],
                        "DOMAIN": recipient.partition("@")[2]}
         done = subprocess.run(["setpriv", "--reuid", "vmail", "--regid", "vmail", "--clear-groups", LIBEXEC / "lda2lmtp",
                                *arguments], input=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment)
