@@ -1,0 +1,364 @@
+// The program as smtpd runs it: one socket as standard input and output, rspamd a script.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <thread>
+
+#include "base/transcript.hpp"
+#include "tests/support/filter_player.hpp"
+#include "tests/support/program.hpp"
+#include "tests/support/scripted_server.hpp"
+
+namespace mailbridge {
+namespace {
+
+using test::Peer;
+using test::ScriptedServer;
+
+const std::string registrations_end = "register|ready\n";
+const std::string no_action = "{\"action\":\"no action\"}";
+
+std::string reply(const std::string& json) {
+  return "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: " + std::to_string(json.size()) + "\r\n\r\n" + json;
+}
+
+void hear_request(Peer& peer) {
+  const std::string head = peer.hear_until("\r\n\r\n");
+  const std::size_t at = head.find("Content-Length: ") + 16;
+  const std::size_t size = head.size() + std::stoul(head.substr(at));
+  while (peer.heard().size() < size) peer.hear_until("\n");
+}
+
+// smtpd's end of the socket.
+class Smtpd {
+ public:
+  explicit Smtpd(std::vector<std::string> arguments) {
+    int ends[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) throw std::runtime_error("socketpair");
+    int errors[2];
+    if (pipe2(errors, O_CLOEXEC) != 0) throw std::runtime_error("pipe2");
+    arguments.insert(arguments.begin(), MB_FILTER);
+    std::vector<char*> argv;
+    for (std::string& argument : arguments) argv.push_back(argument.data());
+    argv.push_back(nullptr);
+    pid_ = fork();
+    if (pid_ == 0) {
+      dup2(ends[1], STDIN_FILENO);
+      dup2(ends[1], STDOUT_FILENO);
+      dup2(errors[1], STDERR_FILENO);
+      execv(argv[0], argv.data());
+      _exit(99);
+    }
+    close(ends[1]);
+    close(errors[1]);
+    fd_ = ends[0];
+    errors_ = errors[0];
+    say("config|smtpd-version|7.8.0\nconfig|protocol|0.7\nconfig|admd|mx.example.org\nconfig|ready\n");
+    hear(registrations_end);
+  }
+  ~Smtpd() {
+    if (pid_ > 0) kill(pid_, SIGKILL), waitpid(pid_, nullptr, 0);
+    if (fd_ >= 0) close(fd_);
+    close(errors_);
+  }
+  Smtpd(const Smtpd&) = delete;
+  Smtpd& operator=(const Smtpd&) = delete;
+
+  void say(std::string_view bytes) {
+    while (!bytes.empty()) {
+      const ssize_t n = send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+      if (n <= 0) throw std::runtime_error("the filter is gone");
+      bytes.remove_prefix(static_cast<std::size_t>(n));
+    }
+  }
+  // What came, up to and with `end`.
+  std::string hear(const std::string& end) {
+    std::size_t at = 0;
+    while ((at = heard_.find(end)) == std::string::npos) {
+      pollfd poll{fd_, POLLIN, 0};
+      char block[65536];
+      const ssize_t n = ::poll(&poll, 1, 20'000) == 1 ? read(fd_, block, sizeof block) : -1;
+      if (n <= 0) throw std::runtime_error("the filter said no " + end + " but: " + heard_);
+      heard_.append(block, static_cast<std::size_t>(n));
+    }
+    std::string text = heard_.substr(0, at + end.size());
+    heard_.erase(0, text.size());
+    return text;
+  }
+  void report(const std::string& event, const std::string& fields = {}) { say("report|0.7|1.2|smtp-in|" + event + "|0a" + fields + "\n"); }
+  void data(const std::string& line) { say("filter|0.7|1.2|smtp-in|data-line|0a|d0|" + line + "\n"); }
+  void begin() {
+    report("link-connect", "|mx.example.net|pass|192.0.2.1:99|192.0.2.9:25");
+    report("link-greeting", "|mx.example.org");
+    report("tx-begin", "|00000001");
+    report("tx-mail", "|00000001|ok|a@example.net");
+    report("tx-rcpt", "|00000001|ok|r@example.org");
+  }
+  void mail(const std::string& body = "Hello") {
+    begin();
+    data("Received: by us");
+    data("");
+    data(body);
+    data(".");
+  }
+  // smtpd's question once the mail is back, and our answer.
+  std::string answer() {
+    hear("filter-dataline|0a|d0|.\n");
+    say("filter|0.7|1.2|smtp-in|commit|0a|c0|\n");
+    hear("filter-result|0a|c0|");
+    return hear("\n");
+  }
+  int leave() {
+    close(fd_);
+    fd_ = -1;
+    return wait();
+  }
+  int wait() {
+    int status = 0;
+    waitpid(pid_, &status, 0);
+    pid_ = -1;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
+  }
+  std::string errors() {
+    std::string text;
+    char block[4096];
+    for (ssize_t n; (n = read(errors_, block, sizeof block)) > 0;) text.append(block, static_cast<std::size_t>(n));
+    return text;
+  }
+
+ private:
+  pid_t pid_ = -1;
+  int fd_ = -1;
+  int errors_ = -1;
+  std::string heard_;
+};
+
+std::vector<std::string> with(const ScriptedServer& rspamd, std::vector<std::string> more = {}) {
+  more.insert(more.end(), {"--rspamd", rspamd.endpoint().starts_with('/') ? "unix:" + rspamd.endpoint() : "http://" + rspamd.endpoint(),
+                           "--log-target", "stderr"});
+  return more;
+}
+
+const std::string deferred = "reject|451 4.3.0 Message could not be scanned, try again later\n";
+
+TEST(FilterProgram, AScanOverEitherKindOfSocket) {
+  for (const auto kind : {ScriptedServer::Kind::local, ScriptedServer::Kind::tcp}) {
+    ScriptedServer rspamd([](Peer& peer) { hear_request(peer), peer.say(reply(no_action)); }, kind);
+    Smtpd smtpd(with(rspamd));
+    smtpd.mail();
+    EXPECT_EQ(smtpd.answer(), "proceed\n");
+    smtpd.report("tx-commit", "|00000001|9");
+    EXPECT_EQ(smtpd.leave(), 0);
+    EXPECT_NE(smtpd.errors().find(" action=\"no action\" "), std::string::npos);
+    EXPECT_EQ(rspamd.finish(), "");
+  }
+}
+
+TEST(FilterProgram, EveryRequestIsAnsweredWhateverRspamdDoes) {
+  struct Row {
+    std::string name;
+    ScriptedServer::Script script;
+    std::string error;
+  };
+  const Row rows[] = {
+      {"silent", [](Peer& peer) { peer.wait_for_close(); }, "error=timed_out"},
+      {"closes at once", [](Peer&) {}, "error=unreachable"},
+      {"closes early", [](Peer& peer) { hear_request(peer); }, "error=unreachable"},
+      {"closes in mid-reply", [](Peer& peer) { hear_request(peer), peer.say(reply(no_action).substr(0, 60)); }, "error=unreachable"},
+      {"garbage", [](Peer& peer) { peer.say("\x01garbage\r\n\r\n"); }, "error=unreadable"},
+      {"refuses in mid-upload", [](Peer& peer) { peer.hear_line(), peer.say("HTTP/1.1 413 Too large\r\nContent-Length: 0\r\n\r\n"), peer.pause(200); },
+       "error=http"},
+      {"an error without an action", [](Peer& peer) { hear_request(peer), peer.say(reply("{\"error\":\"no\"}")); }, "error=unreadable"},
+      {"slow drip",
+       [](Peer& peer) {
+         peer.hear_line();
+         for (const char c : reply(no_action)) {
+           try {
+             peer.say(std::string_view(&c, 1));
+           } catch (const std::exception&) {  // hung up on, as it should be
+             return;
+           }
+           peer.pause(100);
+         }
+       },
+       "error=timed_out"},
+      {"huge reply",
+       [](Peer& peer) {
+         hear_request(peer);
+         try {
+           peer.say("HTTP/1.1 200 OK\r\n\r\n");
+           for (int i = 0; i < 100; ++i) peer.say(std::string(100'000, ' '));
+         } catch (const std::exception&) {
+         }
+       },
+       "error=unreadable"},
+  };
+  const std::string large(60'000, 'x');
+  for (const Row& row : rows) {
+    ScriptedServer rspamd(row.script);
+    Smtpd smtpd(with(rspamd, {"--scan-timeout", "1"}));
+    smtpd.begin();
+    smtpd.data("Received: by us");
+    smtpd.data("");
+    for (int i = 0; i < 40; ++i) smtpd.data(large);  // more than a socket holds
+    smtpd.data(".");
+    EXPECT_EQ(smtpd.answer(), deferred) << row.name;
+    smtpd.report("tx-rollback", "|00000001");
+    EXPECT_EQ(smtpd.leave(), 0) << row.name;
+    const std::string errors = smtpd.errors();
+    EXPECT_NE(errors.find(row.error), std::string::npos) << row.name << ": " << errors;
+  }
+}
+
+TEST(FilterProgram, NobodyListens) {
+  for (const char* endpoint : {"http://127.0.0.1:1", "unix:/nonexistent/rspamd.sock", "http://no-such-host.invalid:1"}) {
+    Smtpd smtpd({"--rspamd", endpoint, "--log-target", "stderr", "--connect-timeout", "1"});
+    smtpd.mail();
+    EXPECT_EQ(smtpd.answer(), deferred) << endpoint;
+    EXPECT_EQ(smtpd.leave(), 0) << endpoint;
+  }
+}
+
+TEST(FilterProgram, OnErrorAcceptPassesTheMailWithTheReason) {
+  Smtpd smtpd({"--rspamd", "http://127.0.0.1:1", "--on-error", "accept", "--log-target", "stderr"});
+  smtpd.mail();
+  EXPECT_NE(smtpd.hear("filter-dataline|0a|d0|Hello\n").find("|X-Spam-Error: unreachable: "), std::string::npos);
+  EXPECT_EQ(smtpd.answer(), "proceed\n");
+}
+
+TEST(FilterProgram, AClientThatLeavesClosesItsScan) {
+  ScriptedServer rspamd([](Peer& peer) {
+    hear_request(peer);
+    peer.wait_for_close();  // at once, not at the scan's deadline of 30 s; a script that waits 10 s fails
+  });
+  Smtpd smtpd(with(rspamd));
+  smtpd.mail();
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  smtpd.report("tx-rollback", "|00000001");
+  smtpd.report("tx-reset", "|00000001");
+  smtpd.report("link-disconnect");
+  EXPECT_EQ(rspamd.finish(), "");
+  EXPECT_EQ(smtpd.leave(), 0);
+  EXPECT_NE(smtpd.errors().find("answer=none result=rolled-back"), std::string::npos);
+}
+
+TEST(FilterProgram, EndOfFileEndsItWithAScanInFlight) {
+  ScriptedServer rspamd([](Peer& peer) { hear_request(peer), peer.wait_for_close(); });
+  Smtpd smtpd(with(rspamd));
+  smtpd.mail();
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  EXPECT_EQ(smtpd.leave(), 0);
+  EXPECT_EQ(rspamd.finish(), "");
+}
+
+TEST(FilterProgram, AuthAndTlsOfSmtpd78ReachRspamd) {
+  // As recorded from OpenSMTPD 7.8, for Debian 12's cannot do either; see tests/data/smtpd-7.8/tls-auth.session.
+  ScriptedServer rspamd([](Peer& peer) { hear_request(peer), peer.say(reply(no_action)); });
+  Smtpd smtpd(with(rspamd));
+  smtpd.report("link-connect", "|localhost|pass|127.0.0.1:50148|127.0.0.1:3601");
+  smtpd.report("link-tls", "|TLSv1.3:TLS_AES_256_GCM_SHA384:256");
+  smtpd.report("link-auth", "|fail|mallory");
+  smtpd.report("link-auth", "|pass|carol");
+  smtpd.report("tx-begin", "|00000001");
+  smtpd.report("tx-mail", "|00000001|ok|carol@example.org");
+  smtpd.report("tx-rcpt", "|00000001|ok|dave@example.net");
+  smtpd.data("Received: by us");
+  smtpd.data(".");
+  EXPECT_EQ(smtpd.answer(), "proceed\n");
+  EXPECT_EQ(rspamd.finish(), "");
+  for (const char* line : {"\r\nUser: carol\r\n", "\r\nTLS-Version: TLSv1.3\r\n", "\r\nTLS-Cipher: TLS_AES_256_GCM_SHA384\r\n"}) {
+    EXPECT_NE(rspamd.heard().at(0).find(line), std::string::npos) << line;
+  }
+}
+
+TEST(FilterProgram, AWrongOptionNeverTakesSmtpdDown) {
+  const std::string path = ::testing::TempDir() + "filter-mailbridge." + std::to_string(getpid()) + ".toml";
+  std::ofstream(path) << "# a comment\nscan-timeout = 'soon'\n";
+  struct Row {
+    std::vector<std::string> arguments;
+    std::string complaint;
+  };
+  const Row rows[] = {
+      {{"--no-such-option"}, "--no-such-option"},
+      {{"--rspamd", "ftp://x"}, "--rspamd: an rspamd endpoint begins with 'http://' or 'unix:/'"},
+      {{"--scan-timeout", "0"}, "--scan-timeout"},
+      {{"--on-error", "explode"}, "--on-error"},
+      {{"--config", path}, path + ":2: scan-timeout: "},
+      {{"--config", "/nonexistent"}, "/nonexistent: No such file or directory"},
+      {{"--help"}, "an option that only prints text has no place in smtpd.conf"},
+  };
+  for (const Row& row : rows) {
+    Smtpd smtpd(row.arguments);
+    smtpd.mail();
+    EXPECT_EQ(smtpd.answer(), "reject|451 4.3.0 Mail scanning is out of order, try again later\n") << row.complaint;
+    EXPECT_EQ(smtpd.leave(), 0) << row.complaint;
+    const std::string errors = smtpd.errors();
+    EXPECT_NE(errors.find(row.complaint), std::string::npos) << errors;
+    EXPECT_EQ(errors.find('\n') + 1, errors.size()) << "one line: " << errors;
+
+    // The same line where there is no smtpd, and an exit status.
+    std::vector<std::string> argv = {MB_FILTER};
+    argv.insert(argv.end(), row.arguments.begin(), row.arguments.end());
+    if (row.arguments[0] == "--help") continue;
+    for (const bool check : {false, true}) {
+      if (check) argv.emplace_back("--check-config");
+      const test::Ended ended = test::run({argv, {}, ""});
+      EXPECT_EQ(ended.status, 1) << row.complaint;
+      EXPECT_NE(ended.err.find(row.complaint), std::string::npos) << ended.err;
+    }
+  }
+  std::filesystem::remove(path);
+}
+
+TEST(FilterProgram, SaysWhatItIsWhenNobodyServes) {
+  EXPECT_EQ(test::run({{MB_FILTER, "--check-config"}, {}, ""}).out, "configuration OK\n");
+  EXPECT_NE(test::run({{MB_FILTER, "--help"}, {}, ""}).out.find("--rspamd"), std::string::npos);
+  const test::Ended ended = test::run({{MB_FILTER}, {}, ""});
+  EXPECT_EQ(ended.status, 1);
+  EXPECT_NE(ended.err.find("standard input is no socket"), std::string::npos);
+}
+
+TEST(FilterProgram, ARecordingPlaysAgain) {
+  const std::filesystem::path directory = ::testing::TempDir() + "recordings." + std::to_string(getpid());
+  std::filesystem::create_directory(directory);
+  ScriptedServer rspamd([](Peer& peer) {
+    hear_request(peer);
+    peer.pause(30);
+    peer.say(reply("{\"action\":\"add header\",\"score\":7,\"required_score\":15}"));
+  });
+  Smtpd smtpd(with(rspamd, {"--record", directory.string(), "--scan-timeout", "5"}));
+  smtpd.mail("odd\x01" "bytes\\ \xff");
+  EXPECT_EQ(smtpd.answer(), "proceed\n");
+  smtpd.report("tx-commit", "|00000001|9");
+  smtpd.report("tx-reset", "|00000001");
+  EXPECT_EQ(smtpd.leave(), 0);
+  std::size_t files = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(directory)) {
+    ++files;
+    struct stat status {};
+    ASSERT_EQ(stat(entry.path().c_str(), &status), 0);
+    EXPECT_EQ(status.st_mode & 07777, 0600U);
+    std::ifstream in(entry.path(), std::ios::binary);
+    const std::string text{std::istreambuf_iterator<char>(in), {}};
+    const auto played = mailbridge::testing::play_filter(transcript::parse(text), {});
+    EXPECT_EQ(played.differences, std::vector<std::string>{}) << text;
+    EXPECT_EQ(played.violations, std::vector<std::string>{});
+    EXPECT_NE(text.find("N session=0a "), std::string::npos) << text;
+    EXPECT_NE(text.find("\nR1> "), std::string::npos) << text;
+  }
+  EXPECT_EQ(files, 1U);
+  std::filesystem::remove_all(directory);
+}
+
+}  // namespace
+}  // namespace mailbridge
