@@ -154,7 +154,7 @@ void Client::on_reply(Reply reply) {
     case Phase::done:
       return;
   }
-  if (!out_.empty() && out_sent_ == 0) return fail_rest("the server answered before it was asked");
+  if (!out_.empty() && (out_sent_ == 0 || expected_.size() == 1)) return fail_rest("the server answered before it was asked");
   const Expected asked = expected_.front();
   expected_.pop_front();
   switch (asked.stage) {
