@@ -57,6 +57,10 @@ class Talk {
       require(!send->bytes.empty(), "a Send has bytes");
       require(send->bytes.size() <= lmtp::DataEncoder::default_window + 4096, "what waits to leave is bounded");
       const std::size_t n = std::min(most, send->bytes.size());
+      require(!client_.settled() || send->bytes.ends_with("QUIT\r\n") || std::string_view("QUIT\r\n").ends_with(send->bytes) ||
+                  !asked_for_the_mail_,
+              "only QUIT follows the outcome");
+      asked_for_the_mail_ = asked_for_the_mail_ || client_.stage() == lmtp::Stage::body;
       if (client_.stage() == lmtp::Stage::body) body_.append(send->bytes.substr(0, n));
       if (client_.stage() == lmtp::Stage::dot && !client_.settled()) dot_.append(send->bytes.substr(0, n));
       client_.sent(n);
@@ -116,6 +120,7 @@ class Talk {
   lmtp::Client client_;
   std::string body_;
   std::string dot_;
+  bool asked_for_the_mail_ = false;
   bool said_success_ = false;
 };
 

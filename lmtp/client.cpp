@@ -138,8 +138,7 @@ void Client::permit_dot(std::string refusal) {
 void Client::on_reply(Reply reply) {
   if (reply.code == 421) {
     decide_rest(stage_, reply);
-    phase_ = Phase::done;
-    return;
+    return stop();
   }
   switch (phase_) {
     case Phase::talk:
@@ -236,7 +235,7 @@ void Client::on_data(const Reply& reply) {
 void Client::on_early(const Reply& reply) {
   if (!reply.is(4) && !reply.is(5)) return fail_rest("the server answered before it had the whole mail");
   decide_rest(stage_, reply);
-  phase_ = Phase::done;
+  stop();
 }
 
 void Client::on_final(const Reply& reply) {
@@ -274,12 +273,16 @@ void Client::fail_rest(std::string_view failure) {
   for (auto& outcome : outcomes_) {
     if (!outcome) outcome = Outcome{stage_, std::nullopt, std::string(failure), dot_sent_ > 0};
   }
+  stop();
+}
+
+// Nothing more leaves, and least of all the rest of a dot.
+void Client::stop() {
   phase_ = Phase::done;
   out_.clear();
 }
 
 Duration Client::patience() const {
-  if (phase_ == Phase::leave) return patience_.quit;
   switch (stage_) {
     case Stage::banner:
       return patience_.banner;

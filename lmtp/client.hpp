@@ -115,6 +115,7 @@ class Client {
   void say(std::string_view line, Expected expected);
   void enter(Phase phase, Stage stage);
   void leave(std::string_view last_words);
+  void stop();
   void decide(std::size_t recipient, Stage stage, const Reply& reply);
   void decide_rest(Stage stage, const Reply& reply);
   void fail_rest(std::string_view failure);
