@@ -90,10 +90,10 @@ without_services() {
   return "$status"
 }
 
-# build PRESET [CONFIGURE ARGUMENT…]
+# build PRESET TARGET [CONFIGURE ARGUMENT…]
 build() {
-  local preset=$1
-  shift
+  local preset=$1 target=$2
+  shift 2
   step "configuring $preset" cmake --preset "$preset" "$@"
-  step "building $preset" cmake --build "build/$preset" -j "$(nproc)"
+  step "building $preset" cmake --build "build/$preset" --target "$target" -j "$(nproc)"
 }
