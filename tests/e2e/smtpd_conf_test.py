@@ -1,9 +1,12 @@
-"""smtpd_conf_test.py SET: the files of smtpd-conf/SET as they are, started and used."""
+"""smtpd_conf_test.py SET: the files of smtpd-conf/SET as they are, started and used.
+smtpd_conf_test.py README: README's smtpd.conf, with rspamd and Dovecot as in system-users."""
 
+import re
 import sys
+import textwrap
 
 from smtp import message
-from stack import StackTest, header, main
+from stack import ROOT, StackTest, header, main
 
 
 class SmtpdConfTest(StackTest):
@@ -31,5 +34,14 @@ class SmtpdConfTest(StackTest):
         self.our_line("ip=127.0.0.1")
 
 
+def readmes_smtpd_conf(_):
+    text = (ROOT / "README.md").read_text()
+    return textwrap.dedent(re.search(r"\(`/etc/smtpd\.conf`\):\n\n((?:    .*\n|\n)+)", text).group(1))
+
+
 if __name__ == "__main__":
-    main(conf=sys.argv.pop(1))
+    name = sys.argv.pop(1)
+    if name == "README":
+        main(conf="system-users", smtpd_conf=readmes_smtpd_conf)
+    else:
+        main(conf=name)
