@@ -27,7 +27,7 @@ PROGRAM_EDGES = {"app", "net"}
 LIBRARIES = {  # beyond the standard library
     "base": r"tl/expected\.hpp",
     "rspamd": r"simdjson\.h|tl/expected\.hpp",
-    "net": r"asio/.*|spdlog/.*|syslog\.h|tl/expected\.hpp",
+    "net": r"asio/.*|spdlog/.*|(sys/)?[a-z]+\.h|tl/expected\.hpp",
     "app": r"CLI/.*|toml\+\+/.*",
 }
 PROGRAM_LIBRARIES = r"asio/.*|CLI/.*|(sys/)?[a-z]+\.h"
