@@ -80,8 +80,8 @@ class File {
 
   Result<void> apply(CLI::App& app, const std::string& key, const toml::node& node) const {
     const std::string name = "--" + key;
-    CLI::Option* option = key == "config" || key == "help" || key == "version" ? nullptr : app.get_option_no_throw(name);
-    if (!option) return wrong(node.source(), key, "no such option");
+    CLI::Option* option = app.get_option_no_throw(name);
+    if (!option || !option->get_configurable()) return wrong(node.source(), key, "no such option");
     std::vector<std::string> values;
     if (const auto* array = node.as_array(); array && option->get_items_expected_max() > 1) {
       for (const toml::node& item : *array) {
@@ -111,7 +111,7 @@ class File {
 
 Result<std::optional<std::string>> read_options(CLI::App& app, int argc, const char* const* argv) {
   std::string file;
-  app.add_option("--config", file, "TOML file; its keys are the names of the options")->type_name("FILE");
+  app.add_option("--config", file, "TOML file; its keys are the names of the options")->type_name("FILE")->configurable(false);
   app.set_version_flag("--version", MAILBRIDGE_VERSION);
   try {
     app.parse(argc, argv);

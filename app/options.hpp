@@ -13,7 +13,8 @@ class App;
 namespace mailbridge::app {
 
 // Adds --config FILE (and --version) to what `app` already has, reads argv, then the file: one key per option, spelled as the
-// long name without its dashes; an array where an option takes several values. What argv gives wins over the file.
+// long name without its dashes; an array where an option takes several values. What argv gives wins over the file,
+// which knows no option that is not configurable().
 //
 // Answers nothing (go on), or a text for standard output after which the program is to end (--help, --version), or what is wrong
 // in one line: "--timeout: …" for argv, "FILE:LINE: timeout: …" for the file.

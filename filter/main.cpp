@@ -44,7 +44,7 @@ void declare(CLI::App& app, Options& options) {
   app.add_option("--record", options.record, "write everything, mail included, to a transcript in this directory")->type_name("DIR");
   app.add_option("--log-target", options.log_target)->check(CLI::IsMember({"stderr", "syslog"}));
   app.add_option("--log-level", options.log_level)->check(CLI::IsMember({"debug", "info", "warn", "error"}));
-  app.add_flag("--check-config", options.check_config, "say what is wrong, if anything, and exit");
+  app.add_flag("--check-config", options.check_config, "say what is wrong, if anything, and exit")->configurable(false);  // smtpd would lose its filter
 }
 
 Level level_of(const std::string& name) {

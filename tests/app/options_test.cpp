@@ -33,6 +33,7 @@ class Options : public testing::Test {
       return seconds >= 1 && seconds <= 300 ? "" : "from 1 to 300";
     });
     app.add_flag("--keep", values_.keep);
+    app.add_flag("--argv-only")->configurable(false);
     app.add_option("--many", values_.many);
     if (!toml.empty()) {
       std::ofstream(path_, std::ios::binary) << toml;
@@ -86,6 +87,9 @@ TEST_F(Options, WhatIsWrongNamesFileLineAndKey) {
   const Row rows[] = {
       {"# c\nsecond = 2\n", "FILE:2: second: no such option"},
       {"\n\nconfig = 'other'\n", "FILE:3: config: no such option"},
+      {"help = true\n", "FILE:1: help: no such option"},
+      {"version = true\n", "FILE:1: version: no such option"},
+      {"argv-only = true\n", "FILE:1: argv-only: no such option"},
       {"[section]\nname = 'x'\n", "FILE:1: section: no such option"},
       {"seconds = 'soon'\n", "FILE:1: seconds: from 1 to 300"},
       {"seconds = 301\n", "FILE:1: seconds: from 1 to 300"},
