@@ -45,9 +45,12 @@ struct Ending {
 // As a transcript names it: "closed", "timed_out", "failed Connection reset by peer".
 inline std::string to_string(const Ending& ending) {
   switch (ending.kind) {
-    case Ending::Kind::closed: return "closed";
-    case Ending::Kind::timed_out: return "timed_out";
-    case Ending::Kind::failed: break;
+    case Ending::Kind::closed:
+      return "closed";
+    case Ending::Kind::timed_out:
+      return "timed_out";
+    case Ending::Kind::failed:
+      break;
   }
   return ending.error.empty() ? "failed" : "failed " + ending.error;
 }

@@ -17,14 +17,13 @@ enum class Errc {
 
 struct Fault {
   Errc code;
-  std::string what;  // one sentence without a final full stop; may quote the peer's bytes: pass it through text.hpp before it is shown
+  // One sentence without a final full stop; may quote the peer's bytes: pass it through text.hpp before it is shown.
+  std::string what;
 };
 
 template <class T>
 using Result = tl::expected<T, Fault>;
 
-inline tl::unexpected<Fault> fail(Errc code, std::string what) {
-  return tl::unexpected<Fault>(Fault{code, std::move(what)});
-}
+inline tl::unexpected<Fault> fail(Errc code, std::string what) { return tl::unexpected<Fault>(Fault{code, std::move(what)}); }
 
 }  // namespace mailbridge

@@ -22,11 +22,11 @@
 namespace mailbridge::transcript {
 
 struct Line {
-  char lane;       // one of O S R D M T N E
-  char direction;  // '>' towards us, '<' from us, '!' an ending, ' ' for O T N E
-  unsigned number; // which scan or connection, from 1
+  char lane;         // one of O S R D M T N E
+  char direction;    // '>' towards us, '<' from us, '!' an ending, ' ' for O T N E
+  unsigned number;   // which scan or connection, from 1
   std::string text;  // '>' and '<': the bytes, LF included; otherwise what follows the blank, unescaped
-  std::size_t at;  // line in the file, from 1
+  std::size_t at;    // line in the file, from 1
 };
 
 // Takes any input: what is no line of a lane is a comment. Numbers above 999,999 make a comment as well.

@@ -1,11 +1,12 @@
-// Header edits: any message below smtpd's Received, any verdict. The input is the message, and after the first line "%%" the edits:
+// Header edits: any message below smtpd's Received, any verdict. The input is the message, and after the first line "%%" the
+// edits:
 //
 //   +ORDER NAME:VALUE   add_headers         -INDEX NAME   remove_headers      dVALUE    dkim-signature
 //   sVALUE              rewrite subject     jNAME:VALUE   spam_header         aACTION   the action
 //   n                   no_action           !WHAT         the scan failed     x         smtpd's own X-Spam on top
 //
-// In a VALUE, '~' stands for LF and '^' for CR. What must hold: the body is untouched; a field that nobody removed comes out as it went in,
-// in its order; all other fields are ones we were told to add, well formed; no forgery stays below Received.
+// In a VALUE, '~' stands for LF and '^' for CR. What must hold: the body is untouched; a field that nobody removed comes out as
+// it went in, in its order; all other fields are ones we were told to add, well formed; no forgery stays below Received.
 #include <algorithm>
 #include <charconv>
 #include <cstddef>
@@ -56,7 +57,8 @@ std::string value_of(std::string_view text) {
 
 rspamd::AddHeader header_of(std::string_view text, int order) {
   const std::size_t colon = text.find(':');
-  return {std::string(text.substr(0, colon)), colon == std::string_view::npos ? std::string() : value_of(text.substr(colon + 1)), order};
+  return {std::string(text.substr(0, colon)), colon == std::string_view::npos ? std::string() : value_of(text.substr(colon + 1)),
+          order};
 }
 
 struct Script {
@@ -98,7 +100,8 @@ Script read_script(std::string_view script) {
     }
   }
   // Which of two subjects is rewritten is told in tests/filter/policy_test.cpp.
-  if (verdict.action == "rewrite subject") std::erase_if(verdict.add_headers, [](const auto& header) { return iequals(header.name, "Subject"); });
+  if (verdict.action == "rewrite subject")
+    std::erase_if(verdict.add_headers, [](const auto& header) { return iequals(header.name, "Subject"); });
   read.result = std::move(verdict);
   return read;
 }
@@ -118,14 +121,16 @@ void require_valid(std::string_view field) {
     line.remove_suffix(1);
     require(line.size() <= 997 && !trim(line).empty());
     require(first != (line[0] == ' ' || line[0] == '\t'));
-    require(std::all_of(line.begin(), line.end(), [](char c) { return c == '\t' || (static_cast<unsigned char>(c) >= 0x20 && c != 0x7f); }));
+    require(std::all_of(line.begin(), line.end(),
+                        [](char c) { return c == '\t' || (static_cast<unsigned char>(c) >= 0x20 && c != 0x7f); }));
   }
 }
 
 // What the policy is to do, said once more and in another way.
 class Expected {
  public:
-  Expected(const mail::HeaderSection& section, std::size_t received, const rspamd::ScanResult& result) : fields_(section.fields), received_(received) {
+  Expected(const mail::HeaderSection& section, std::size_t received, const rspamd::ScanResult& result)
+      : fields_(section.fields), received_(received) {
     for (std::size_t i = received_; i < fields_.size(); ++i) {
       if (is_forgery(fields_[i])) removed_.insert(i);
     }

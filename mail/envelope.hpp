@@ -8,21 +8,22 @@
 namespace mailbridge::mail {
 
 struct Envelope {
-  std::string ip;         // "192.0.2.1", "2001:db8::1"; 127.0.0.1 for the local socket; empty when unknown
-  std::string hostname;   // the client's name, only when forward-confirmed; otherwise empty
-  std::string helo;       // as given in HELO or EHLO
-  std::string sender;     // without angle brackets; empty for the null sender
+  std::string ip;                       // "192.0.2.1", "2001:db8::1"; 127.0.0.1 for the local socket; empty when unknown
+  std::string hostname;                 // the client's name, only when forward-confirmed; otherwise empty
+  std::string helo;                     // as given in HELO or EHLO
+  std::string sender;                   // without angle brackets; empty for the null sender
   std::vector<std::string> recipients;  // accepted ones, in order, without angle brackets
-  std::string user;         // after successful AUTH
-  std::string queue_id;     // smtpd's message id, 8 hex digits
-  std::string mta_name;     // what smtpd greets with
-  std::string tls_version;  // "TLSv1.3"; empty without TLS
-  std::string tls_cipher;   // "TLS_AES_256_GCM_SHA384"
+  std::string user;                     // after successful AUTH
+  std::string queue_id;                 // smtpd's message id, 8 hex digits
+  std::string mta_name;                 // what smtpd greets with
+  std::string tls_version;              // "TLSv1.3"; empty without TLS
+  std::string tls_cipher;               // "TLS_AES_256_GCM_SHA384"
 };
 
-// An address as smtpd reads it (smtp_session.c, smtp_mailaddr): the domain follows the last '@', of the local part everything up to its
-// first ':' (a source route) is dropped, and an address without a domain gets `default_domain`. What is left holds printable ASCII
-// without blanks and angle brackets. `text` stands between '<' and '>' of the client's command; empty in, empty out: the null sender.
+// An address as smtpd reads it (smtp_session.c, smtp_mailaddr): the domain follows the last '@', of the local part everything up
+// to its first ':' (a source route) is dropped, and an address without a domain gets `default_domain`. What is left holds
+// printable ASCII without blanks and angle brackets. `text` stands between '<' and '>' of the client's command; empty in, empty
+// out: the null sender.
 std::string normalised_address(std::string_view text, std::string_view default_domain);
 
 }  // namespace mailbridge::mail

@@ -7,14 +7,15 @@
 namespace mailbridge::mail {
 namespace {
 
-constexpr std::size_t max_line = 997;          // below 998, RFC 5322 2.1.1
-constexpr std::size_t max_name = 256;          // smtpd refuses names above 1,023; no header in use comes near either
-constexpr std::size_t max_value = 32 * 1024;   // smtpd refuses some fields from 64 KiB on
+constexpr std::size_t max_line = 997;         // below 998, RFC 5322 2.1.1
+constexpr std::size_t max_name = 256;         // smtpd refuses names above 1,023; no header in use comes near either
+constexpr std::size_t max_value = 32 * 1024;  // smtpd refuses some fields from 64 KiB on
 
 bool is_blank(char c) { return c == ' ' || c == '\t'; }
 
 bool is_name(std::string_view name) {
-  return !name.empty() && name.size() <= max_name && std::all_of(name.begin(), name.end(), [](char c) { return c > 0x20 && c < 0x7f && c != ':'; });
+  return !name.empty() && name.size() <= max_name &&
+         std::all_of(name.begin(), name.end(), [](char c) { return c > 0x20 && c < 0x7f && c != ':'; });
 }
 
 // `at`, or the beginning of the UTF-8 sequence (RFC 3629) that a cut there would split.
@@ -148,7 +149,8 @@ bool HeaderEditor::insert(std::string_view name, std::string_view value, int ord
 }
 
 bool HeaderEditor::replace(std::string_view name, std::string_view value) {
-  const auto found = std::find_if(entries_.begin(), entries_.end(), [&](const Entry& entry) { return iequals(entry.name, name); });
+  const auto found =
+      std::find_if(entries_.begin(), entries_.end(), [&](const Entry& entry) { return iequals(entry.name, name); });
   if (found == entries_.end()) return insert(name, value, -1);
   std::string made = make_field(name, value);
   if (made.empty()) return false;

@@ -1,7 +1,8 @@
 // The header section of a message and its edits (RFC 5322 2.2).
 //
-// A section ends at the first empty line. What stands in it and is no field (no colon, no name, a continuation of nothing) is kept as a field
-// without a name: smtpd refuses such mail in the end, and readers disagree about where its header section ends, so nothing after it may escape us.
+// A section ends at the first empty line. What stands in it and is no field (no colon, no name, a continuation of nothing) is
+// kept as a field without a name: smtpd refuses such mail in the end, and readers disagree about where its header section ends,
+// so nothing after it may escape us.
 #pragma once
 
 #include <cstddef>
@@ -27,20 +28,22 @@ struct HeaderSection {
 // Views into `message`, whose lines end in LF or CRLF.
 HeaderSection parse_headers(std::string_view message);
 
-// A field as it is sent, its lines ended by CRLF. `value` may be folded with any newline style: each of its lines becomes a line of the
-// field (a continuation without a leading blank gets a tab, one without text is dropped), control bytes and trailing blanks go, and every
-// line stays below 998 bytes (RFC 5322 2.1.1). What is beyond 32 KiB of `value` is left out. Empty when `name` is no field name (RFC 5322 3.6.8: printable ASCII but ':', 1 to 256 bytes).
+// A field as it is sent, its lines ended by CRLF. `value` may be folded with any newline style: each of its lines becomes a line
+// of the field (a continuation without a leading blank gets a tab, one without text is dropped), control bytes and trailing
+// blanks go, and every line stays below 998 bytes (RFC 5322 2.1.1). What is beyond 32 KiB of `value` is left out. Empty when
+// `name` is no field name (RFC 5322 3.6.8: printable ASCII but ':', 1 to 256 bytes).
 std::string make_field(std::string_view name, std::string_view value);
 
 // The header section as it will leave. First all removals, then additions.
 class HeaderEditor {
  public:
-  // `section` and all names given must outlive the editor. `doomed[i]`: field i goes. `head` is how many fields at the top are not counted as a position: what
-  // smtpd itself wrote above its Received field.
+  // `section` and all names given must outlive the editor. `doomed[i]`: field i goes. `head` is how many fields at the top are
+  // not counted as a position: what smtpd itself wrote above its Received field.
   HeaderEditor(const HeaderSection& section, const std::vector<bool>& doomed, std::size_t head);
 
-  // order 0: very top, and not counted as a position from then on; n > 0: after the n-th field; -1: at the end; -k: as the k-th from the end; beyond either end: at that end.
-  // As rspamd's milter does it: several insertions at one position push each other down. False for a name that is none.
+  // order 0: very top, and not counted as a position from then on; n > 0: after the n-th field; -1: at the end; -k: as the k-th
+  // from the end; beyond either end: at that end. As rspamd's milter does it: several insertions at one position push each other
+  // down. False for a name that is none.
   bool insert(std::string_view name, std::string_view value, int order);
 
   // Replaces the first field of that name, or adds one at the end.
@@ -58,7 +61,8 @@ class HeaderEditor {
   std::size_t head_ = 0;
 };
 
-// Marks what remove(name, index) names: 0 all, k > 0 the k-th from the top, k < 0 the k-th from the end; counted on `section` as it is.
+// Marks what remove(name, index) names: 0 all, k > 0 the k-th from the top, k < 0 the k-th from the end; counted on `section` as
+// it is.
 void mark_removed(const HeaderSection& section, std::string_view name, int index, std::vector<bool>& doomed);
 
 // The authserv-id of an Authentication-Results value (RFC 8601 2.2): comments skipped, quotes removed. Empty when there is none.

@@ -35,7 +35,8 @@ TEST(LineBuffer, TheSameLinesHoweverTheBytesAreCut) {
 
 TEST(LineBuffer, ALineOfTheLimitIsWholeAndOneByteMoreIsCut) {
   for (std::size_t step = 1; step < 16; ++step) {
-    EXPECT_EQ(lines("12345\n123456\n12\n", step, 5), (std::vector<Seen>{{"12345", false}, {"12345", true}, {"12", false}})) << step;
+    EXPECT_EQ(lines("12345\n123456\n12\n", step, 5), (std::vector<Seen>{{"12345", false}, {"12345", true}, {"12", false}}))
+        << step;
   }
 }
 

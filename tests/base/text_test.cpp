@@ -28,9 +28,7 @@ TEST(Text, PrintableIsOneBoundedLineOfAscii) {
   for (const Row& row : rows) EXPECT_EQ(printable(row.text, row.max), row.expected) << row.text;
 }
 
-TEST(Text, HeaderLineKeepsEightBitBytesAndQuotes) {
-  EXPECT_EQ(header_line("\"J\xc3\xb6rg\"\r\n\tx", 99), "\"J\xc3\xb6rg\" x");
-}
+TEST(Text, HeaderLineKeepsEightBitBytesAndQuotes) { EXPECT_EQ(header_line("\"J\xc3\xb6rg\"\r\n\tx", 99), "\"J\xc3\xb6rg\" x"); }
 
 TEST(Text, Fields) {
   std::string line;

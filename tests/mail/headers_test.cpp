@@ -127,7 +127,8 @@ TEST(Headers, InsertionsGoWhereTheirOrderSays) {
   const HeaderSection section = parse_headers("a: 1\r\nb: 2\r\nc: 3\r\n\r\nbody\r\n");
   for (const Row& row : rows) {
     HeaderEditor editor(section, nothing(section), row.head);
-    for (const Insertion& insertion : row.insertions) EXPECT_TRUE(editor.insert(insertion.name, insertion.value, insertion.order));
+    for (const Insertion& insertion : row.insertions)
+      EXPECT_TRUE(editor.insert(insertion.name, insertion.value, insertion.order));
     const std::string bytes = editor.bytes();
     std::string names;
     for (const Field& field : parse_headers(bytes).fields) names += field.name;
@@ -266,8 +267,10 @@ TEST(MakeField, Values) {
 }
 
 TEST(MakeField, Names) {
-  for (const std::string name : {"X", "x-spam", "!#$%&'*+-.^_`{|}~\"(),/;<=>?@[\\]", "0"}) EXPECT_EQ(make_field(name, "v"), name + ": v\r\n");
-  const std::string bad[] = {"", " ", "X Y", "X:", ":", "X\t", "X\r\nY", "X\n", "\x7f", "\x01", "\xc3\xb6", std::string("X\0", 2)};
+  for (const std::string name : {"X", "x-spam", "!#$%&'*+-.^_`{|}~\"(),/;<=>?@[\\]", "0"})
+    EXPECT_EQ(make_field(name, "v"), name + ": v\r\n");
+  const std::string bad[] = {"",       " ",   "X Y",  "X:",   ":",        "X\t",
+                             "X\r\nY", "X\n", "\x7f", "\x01", "\xc3\xb6", std::string("X\0", 2)};
   for (const std::string& name : bad) EXPECT_EQ(make_field(name, "v"), "") << name;
   EXPECT_EQ(make_field(std::string(256, 'X'), "v"), std::string(256, 'X') + ": v\r\n");
   EXPECT_EQ(make_field(std::string(257, 'X'), "v"), "");
@@ -295,7 +298,9 @@ TEST(MakeField, LongLinesAreBroken) {
       {"998 do not", a(995), {"X: " + a(994), "\ta"}},
       {"before the last blank that fits", a(600) + " " + a(300) + " " + a(200), {"X: " + a(600) + " " + a(300), " " + a(200)}},
       {"a tab is a blank", a(900) + "\t" + a(200), {"X: " + a(900), "\t" + a(200)}},
-      {"before a run of blanks, one of which stays", a(900) + "   " + a(2000), {"X: " + a(900), " " + a(996), "\t" + a(996), "\t" + a(8)}},
+      {"before a run of blanks, one of which stays",
+       a(900) + "   " + a(2000),
+       {"X: " + a(900), " " + a(996), "\t" + a(996), "\t" + a(8)}},
       {"not before a blank that stands too early", a(400) + " " + a(700), {"X: " + a(400) + " " + a(593), "\t" + a(107)}},
       {"a blank rather than a comma", a(700) + " " + a(100) + "," + a(300), {"X: " + a(700), " " + a(100) + "," + a(300)}},
       {"after a comma", a(900) + "," + a(200), {"X: " + a(900) + ",", "\t" + a(200)}},
