@@ -1,8 +1,5 @@
 #include "net/connect.hpp"
 
-#include <sys/socket.h>
-
-#include <cerrno>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -25,27 +22,22 @@ using Address = asio::generic::stream_protocol::endpoint;
 
 constexpr auto token = asio::experimental::as_tuple(asio::use_awaitable);
 
-// A unix socket connects at once or not at all. While the listener's backlog is full connect(2) says EAGAIN, and readiness does
-// not tell when that ends (poll(2) calls an unconnected socket writable), so it is tried again after a little while.
+// A unix socket connects at once or not at all. While the listener's backlog is full connect(2) says EAGAIN, which Asio turns
+// into ENOBUFS, and no readiness tells when that ends: it is tried again after a little while.
 asio::awaitable<asio::error_code> connect_local(Socket& socket, const Address& address, asio::steady_timer& timer,
                                                 TimePoint until) {
   constexpr auto pause = std::chrono::milliseconds(10);
   asio::error_code error;
   socket.open(address.protocol(), error);
   if (!error) socket.native_non_blocking(true, error);
-  while (!error) {
-    if (::connect(socket.native_handle(), address.data(), static_cast<socklen_t>(address.size())) == 0) break;
-    if (errno == EINTR) continue;
-    if (errno != EAGAIN) {
-      error.assign(errno, asio::system_category());
-    } else if (Clock::now() + pause >= until) {
-      error = asio::error::timed_out;
-    } else {
-      timer.expires_after(pause);
-      co_await timer.async_wait(token);
-    }
+  if (error) co_return error;
+  for (;;) {
+    socket.connect(address, error);
+    if (error != asio::error::no_buffer_space) co_return error;
+    if (Clock::now() + pause >= until) co_return asio::error::timed_out;
+    timer.expires_after(pause);
+    co_await timer.async_wait(token);
   }
-  co_return error;
 }
 
 ConnectError out_of_time() { return {true, 0, "no connection in time"}; }
