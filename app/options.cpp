@@ -1,10 +1,8 @@
 #include "app/options.hpp"
 
 #include <cerrno>
-#include <charconv>
 #include <cstdio>
 #include <cstring>
-#include <iterator>
 #include <memory>
 #include <string_view>
 #include <utility>
@@ -34,9 +32,9 @@ std::optional<std::string> scalar(const toml::node& node) {
   if (const auto* number = node.as_integer()) return std::to_string(number->get());
   if (const auto* flag = node.as_boolean()) return flag->get() ? "true" : "false";
   if (const auto* number = node.as_floating_point()) {
-    char digits[32];
-    const auto [end, error] = std::to_chars(std::begin(digits), std::end(digits), number->get());
-    return std::string(digits, end);
+    char digits[32];  // std::to_chars(double) would have the agent load libm, a twentieth of its start
+    std::snprintf(digits, sizeof digits, "%.15g", number->get());
+    return std::string(digits);
   }
   return std::nullopt;
 }

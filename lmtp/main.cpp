@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -219,7 +218,7 @@ int main_of_agent(int argc, char** argv) {
   Agent agent(std::get<Request>(*read), start);
   // The last resort, should standard input never end. It replaces the alarm of smtpd's child where the agent was exec'd in its
   // place.
-  alarm(static_cast<unsigned>(std::ceil(std::chrono::duration<double>(agent.request().timeout).count())) + 2);
+  alarm(static_cast<unsigned>(std::chrono::ceil<std::chrono::seconds>(agent.request().timeout).count()) + 2);
   run(agent);
   const Report report = agent.report();
   status_now = report.status;
