@@ -53,6 +53,18 @@ std::string header_line(std::string_view text, std::size_t max) {
   return squeeze(text, max, [](char c, unsigned char) { return c; });
 }
 
+std::size_t enhanced_code_size(std::string_view text, char status_class) {
+  if (!text.starts_with(status_class)) return 0;
+  std::size_t at = 1;
+  for (int part = 0; part < 2; ++part) {
+    if (at == text.size() || text[at] != '.') return 0;
+    const std::size_t first = ++at;
+    while (at < text.size() && text[at] >= '0' && text[at] <= '9') ++at;
+    if (at == first || at - first > 3) return 0;
+  }
+  return at == text.size() || text[at] == ' ' ? at : 0;
+}
+
 void append_field(std::string& line, std::string_view key, std::string_view value) {
   constexpr std::size_t max_value = 256;  // a log line of ours stays below syslog's customary 1,024 bytes
   const std::string shown = printable(value, max_value);

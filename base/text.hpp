@@ -23,6 +23,10 @@ std::string printable(std::string_view text, std::size_t max);
 // As printable(), but bytes from 0x80 stay and so do double quotes: for the value of an unstructured mail header.
 std::string header_line(std::string_view text, std::size_t max);
 
+// Length of a leading enhanced status code (RFC 3463 2) of the class '2', '4' or '5', as "5.7.1", that ends at a blank or with
+// the text; 0 when there is none.
+std::size_t enhanced_code_size(std::string_view text, char status_class);
+
 // Appends " key=value" (no space first when the line is empty). The value passes printable(value, 256) and stands between double
 // quotes when it is empty or holds a space or '='.
 void append_field(std::string& line, std::string_view key, std::string_view value);

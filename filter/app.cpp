@@ -106,7 +106,8 @@ class App {
     const ScanId id = command.id;
     const auto signal = std::make_shared<asio::cancellation_signal>();
     scans_.emplace(id, signal);
-    asio::co_spawn(io_, scan(std::move(command)), asio::bind_cancellation_slot(signal->slot(), [this, id, signal](std::exception_ptr) {
+    asio::co_spawn(io_, scan(std::move(command)),
+                   asio::bind_cancellation_slot(signal->slot(), [this, id, signal](const std::exception_ptr&) {
                      scans_.erase(id);  // a cancelled scan ends with an exception, and its result is no longer wanted
                    }));
   }
@@ -114,10 +115,13 @@ class App {
   asio::awaitable<void> scan(StartScan command) {
     const ScanId id = command.id;
     rspamd::Exchange exchange(std::move(command.head), std::move(command.message), command.until);
-    const auto watch = [this, id](char direction, std::string_view bytes) {
-      if (recorder_) recorder_->rspamd(id, direction, bytes, now());
+    TimePoint at = now();  // of what the engine is told about at the end, so that a recording leads to the same figures
+    const auto watch = [&](char direction, std::string_view bytes) {
+      at = now();
+      if (recorder_) recorder_->rspamd(id, direction, bytes, at);
     };
-    auto socket = co_await net::connect(settings_.engine.rspamd, std::min(command.until, Clock::now() + settings_.connect_timeout));
+    auto socket =
+        co_await net::connect(settings_.engine.rspamd, std::min(command.until, Clock::now() + settings_.connect_timeout));
     if (socket) {
       co_await net::converse(*socket, exchange, watch);
       socket->close();
@@ -127,7 +131,7 @@ class App {
       watch('!', to_string(ending));
       exchange.end(ending);
     }
-    engine_.scan_finished(id, exchange.result(), now());
+    engine_.scan_finished(id, exchange.result(), at);
     pump();
   }
 

@@ -16,8 +16,8 @@ struct AppSettings {
   std::string record_directory;  // empty: nothing is recorded
 };
 
-// Serves smtpd on file descriptors 0 and 1 until end of file, then leaves the process with status 0: a name look-up in flight could hold an
-// orderly return for seconds, and smtpd waits for nobody.
+// Serves smtpd on file descriptors 0 and 1 until end of file, then leaves the process with status 0: a name look-up in flight
+// could hold an orderly return for seconds, and smtpd waits for nobody.
 [[noreturn]] void serve(const AppSettings& settings);
 
 }  // namespace mailbridge::filter

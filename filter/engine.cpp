@@ -223,7 +223,8 @@ void Engine::start_scan(Session& session, TimePoint now) {
   envelope.sender = tx.sender;
   envelope.recipients = tx.recipients;
   envelope.queue_id = tx.msgid;
-  rspamd::ScanRequest request = rspamd::scan_request(envelope, {settings_.rspamd, settings_.settings_id, session.id}, tx.message->size());
+  rspamd::ScanRequest request =
+      rspamd::scan_request(envelope, {settings_.rspamd, settings_.settings_id, session.id}, tx.message->size());
   if (request.recipients_left_out > 0) append_field(tx.log, "rcpts_not_scanned", std::to_string(request.recipients_left_out));
   const ScanId id = next_scan_++;
   const TimePoint until = now + settings_.scan_timeout;
@@ -233,7 +234,7 @@ void Engine::start_scan(Session& session, TimePoint now) {
   commands_.emplace_back(StartScan{id, std::move(request.head), tx.message, until});
 }
 
-void Engine::scan_finished(ScanId id, rspamd::ScanResult result, TimePoint now) {
+void Engine::scan_finished(ScanId id, const rspamd::ScanResult& result, TimePoint now) {
   const auto scan = scans_.find(id);
   if (scan == scans_.end()) return;
   Session& session = sessions_.at(scan->second.session_key);

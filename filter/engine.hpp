@@ -1,14 +1,17 @@
 // The filter as a pure machine: bytes of smtpd and scan results in, bytes for smtpd and scan requests out.
 //
-// Who speaks: smtpd configures, we register; then smtpd reports what happens in each session and asks. We ask to be asked for two things:
-//   data-line   every line of a message, "." last. Answered by lines of ours at any time, exactly one "." at the end. All lines of a message
+// Who speaks: smtpd configures, we register; then smtpd reports what happens in each session and asks. We ask to be asked for two
+// things:
+//   data-line   every line of a message, "." last. Answered by lines of ours at any time, exactly one "." at the end. All lines
+//   of a message
 //               are held until its verdict, for headers go on top.
 //   commit      after our "."; answered at once, for the verdict is known by then.
-// A transaction lives from tx-begin (or its first data-line, which can overtake reports) to tx-reset or link-disconnect, which also drop its
-// scan. Scans are named by an id that is never used twice: a result whose transaction is gone is no error.
+// A transaction lives from tx-begin (or its first data-line, which can overtake reports) to tx-reset or link-disconnect, which
+// also drop its scan. Scans are named by an id that is never used twice: a result whose transaction is gone is no error.
 //
-// Invariants, asserted by tests and fuzzers: each request is answered once, within the scan's deadline as long as tick() is called; nothing of a
-// message follows its "."; no data-line is longer than max_dataline; nothing but ids and tokens that smtpd sent is echoed.
+// Invariants, asserted by tests and fuzzers: each request is answered once, within the scan's deadline as long as tick() is
+// called; nothing of a message follows its "."; no data-line is longer than max_dataline; nothing but ids and tokens that smtpd
+// sent is echoed.
 #pragma once
 
 #include <cstdint>
@@ -36,7 +39,7 @@ namespace mailbridge::filter {
 
 struct Settings {
   Endpoint rspamd = TcpEndpoint{"127.0.0.1", 11333};
-  std::string settings_id;  // rspamd's Settings-ID; empty: none
+  std::string settings_id;                           // rspamd's Settings-ID; empty: none
   Duration scan_timeout = std::chrono::seconds(30);  // the whole scan, connect included
   OnError on_error = OnError::tempfail;
   bool out_of_order = false;  // the configuration is broken: register, and answer every message with a temporary failure
@@ -60,7 +63,7 @@ class Engine {
   explicit Engine(Settings settings);
 
   void receive(std::string_view bytes, TimePoint now);
-  void scan_finished(ScanId id, rspamd::ScanResult result, TimePoint now);
+  void scan_finished(ScanId id, const rspamd::ScanResult& result, TimePoint now);
 
   // Scans that are past their deadline are given up. To be called at next_deadline() or soon after.
   void tick(TimePoint now);
@@ -85,14 +88,14 @@ class Engine {
     std::string data_token;
     std::shared_ptr<mail::Message> message;  // while lines come and until the verdict
     std::size_t size = 0;
-    std::size_t longest = 0;   // of the lines, as they leave
-    bool too_long = false;     // a line that smtpd could not take back
-    bool ended = false;        // smtpd's "." came
-    bool answered = false;     // our "." is on its way
+    std::size_t longest = 0;  // of the lines, as they leave
+    bool too_long = false;    // a line that smtpd could not take back
+    bool ended = false;       // smtpd's "." came
+    bool answered = false;    // our "." is on its way
     std::optional<ScanId> scan;
     TimePoint scan_started;
-    std::string refusal;       // once answered; empty: proceed
-    std::string log;           // what is known for the log line; written when the transaction ends
+    std::string refusal;  // once answered; empty: proceed
+    std::string log;      // what is known for the log line; written when the transaction ends
     Level log_level = Level::info;
   };
   struct Session {

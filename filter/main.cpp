@@ -36,15 +36,24 @@ void declare(CLI::App& app, Options& options) {
     const auto parsed = parse_http_endpoint(text);
     return parsed ? std::string() : parsed.error().what;
   };
-  app.add_option("--rspamd", options.rspamd, "where rspamd listens: http://HOST:PORT or unix:/PATH")->type_name("ENDPOINT")->check(endpoint);
+  app.add_option("--rspamd", options.rspamd, "where rspamd listens: http://HOST:PORT or unix:/PATH")
+      ->type_name("ENDPOINT")
+      ->check(endpoint);
   app.add_option("--settings-id", options.settings_id, "rspamd's Settings-ID for every message")->type_name("ID");
-  app.add_option("--connect-timeout", options.connect_timeout, "for reaching rspamd")->type_name("SECONDS")->check(CLI::Range(0.1, 60.0));
-  app.add_option("--scan-timeout", options.scan_timeout, "for the whole scan, connect included")->type_name("SECONDS")->check(CLI::Range(0.1, 600.0));
-  app.add_option("--on-error", options.on_error, "what becomes of a message that cannot be scanned")->check(CLI::IsMember({"tempfail", "accept"}));
-  app.add_option("--record", options.record, "write everything, mail included, to a transcript in this directory")->type_name("DIR");
+  app.add_option("--connect-timeout", options.connect_timeout, "for reaching rspamd")
+      ->type_name("SECONDS")
+      ->check(CLI::Range(0.1, 60.0));
+  app.add_option("--scan-timeout", options.scan_timeout, "for the whole scan, connect included")
+      ->type_name("SECONDS")
+      ->check(CLI::Range(0.1, 600.0));
+  app.add_option("--on-error", options.on_error, "what becomes of a message that cannot be scanned")
+      ->check(CLI::IsMember({"tempfail", "accept"}));
+  app.add_option("--record", options.record, "write everything, mail included, to a transcript in this directory")
+      ->type_name("DIR");
   app.add_option("--log-target", options.log_target)->check(CLI::IsMember({"stderr", "syslog"}));
   app.add_option("--log-level", options.log_level)->check(CLI::IsMember({"debug", "info", "warn", "error"}));
-  app.add_flag("--check-config", options.check_config, "say what is wrong, if anything, and exit")->configurable(false);  // smtpd would lose its filter
+  app.add_flag("--check-config", options.check_config, "say what is wrong, if anything, and exit")
+      ->configurable(false);  // smtpd would lose its filter
 }
 
 Level level_of(const std::string& name) {
@@ -68,7 +77,7 @@ filter::AppSettings settings_of(const Options& options) {
 
 // smtpd gives its filters a socket.
 bool started_by_smtpd() {
-  struct stat status{};
+  struct stat status {};
   return fstat(STDIN_FILENO, &status) == 0 && S_ISSOCK(status.st_mode);
 }
 
@@ -101,11 +110,12 @@ int run(int argc, char** argv) {
     return 0;
   }
   if (!serve) {
-    std::fputs("filter-mailbridge: standard input is no socket: this program is started by smtpd, see filter-mailbridge(8)\n", stderr);
+    std::fputs("filter-mailbridge: standard input is no socket: this program is started by smtpd, see filter-mailbridge(8)\n",
+               stderr);
     return 1;
   }
-  net::open_log(options.log_target == "stderr" ? net::LogTarget::stderr_stream : net::LogTarget::syslog, level_of(options.log_level),
-                "filter-mailbridge");
+  net::open_log(options.log_target == "stderr" ? net::LogTarget::stderr_stream : net::LogTarget::syslog,
+                level_of(options.log_level), "filter-mailbridge");
   filter::serve(settings_of(options));
 }
 

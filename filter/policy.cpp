@@ -8,23 +8,11 @@
 namespace mailbridge::filter {
 namespace {
 
-constexpr std::size_t max_refusal_text = 400;  // a reply line has 512 bytes (RFC 5321 4.5.3.1.5); smtpd's own message buffers have 16 KiB
+constexpr std::size_t max_refusal_text =
+    400;  // a reply line has 512 bytes (RFC 5321 4.5.3.1.5); smtpd's own message buffers have 16 KiB
 constexpr std::size_t max_error_text = 200;
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
-
-// The bytes of an enhanced status code ("5.7.1") of that class at the beginning of `text`; 0 when there is none (RFC 3463 2).
-std::size_t enhanced_code_size(std::string_view text, char status_class) {
-  if (!text.starts_with(status_class)) return 0;
-  std::size_t i = 1;
-  for (int part = 0; part < 2; ++part) {
-    if (i >= text.size() || text[i] != '.') return 0;
-    const std::size_t first = ++i;
-    while (i < text.size() && is_digit(text[i])) ++i;
-    if (i == first || i - first > 3) return 0;
-  }
-  return i == text.size() || text[i] == ' ' ? i : 0;
-}
 
 // Index of smtpd's own Received field: the first one, for the client's lines come after it.
 std::size_t own_received(const mail::HeaderSection& section) {
@@ -112,15 +100,16 @@ void apply(const rspamd::Verdict& verdict, HeaderDecision& headers, Decision& de
   for (const auto& header : verdict.add_headers) insert(header.name, header.value, header.order);
   int order = 1;
   for (const auto& signature : verdict.dkim_signatures) insert("DKIM-Signature", signature, order++);
-  if (verdict.action == "rewrite subject" && !verdict.no_action && !verdict.subject.empty()) editor.replace("Subject", verdict.subject);
+  if (verdict.action == "rewrite subject" && !verdict.no_action && !verdict.subject.empty())
+    editor.replace("Subject", verdict.subject);
   for (const auto& header : spam_headers) {
     if (iequals(header.name, "X-Spam") && headers.marked_by_smtpd() && header.value == "Yes") continue;
     insert(header.name, header.value, -1);
   }
   if (const std::string_view name = action_to_name(verdict); !name.empty()) {
-    const bool said = std::any_of(verdict.add_headers.begin(), verdict.add_headers.end(), [name](const rspamd::AddHeader& header) {
-      return iequals(header.name, "X-Rspamd-Action") && header.value == name;
-    });
+    const bool said = std::any_of(
+        verdict.add_headers.begin(), verdict.add_headers.end(),
+        [name](const rspamd::AddHeader& header) { return iequals(header.name, "X-Rspamd-Action") && header.value == name; });
     if (!said) insert("X-Rspamd-Action", header_line(name, max_error_text), -1);
   }
   decision.header_bytes = editor.bytes();

@@ -1,5 +1,5 @@
-// From what rspamd said (or failed to say) to what smtpd is told and what the mail looks like. Actions are carried out as rspamd's own
-// milter does it (rspamd's src/libserver/milter.c, rspamd_milter_send_task_results), as far as smtpd can.
+// From what rspamd said (or failed to say) to what smtpd is told and what the mail looks like. Actions are carried out as
+// rspamd's own milter does it (rspamd's src/libserver/milter.c, rspamd_milter_send_task_results), as far as smtpd can.
 #pragma once
 
 #include <cstddef>
@@ -14,9 +14,9 @@ namespace mailbridge::filter {
 enum class OnError { tempfail, accept };
 
 struct Decision {
-  std::string refusal;       // empty: proceed; otherwise "554 5.7.1 text", as smtpd wants it after reject|
-  std::string header_bytes;  // the header section as it leaves; meaningless with a refusal
-  std::size_t body_from = 0; // where in the message the rest begins: the empty line and the body
+  std::string refusal;                       // empty: proceed; otherwise "554 5.7.1 text", as smtpd wants it after reject|
+  std::string header_bytes;                  // the header section as it leaves; meaningless with a refusal
+  std::size_t body_from = 0;                 // where in the message the rest begins: the empty line and the body
   std::vector<std::string> dropped_headers;  // names rspamd wanted added that are no field names
 };
 
@@ -26,12 +26,13 @@ struct OwnNames {
   std::string_view greeting;
 };
 
-// `message` is what rspamd saw: unstuffed, smtpd's own Received field included. Whatever the result, X-Spam, X-Spam-*, X-Spamd-*, X-Rspamd-*
-// and Authentication-Results with an authserv-id of ours that stand below smtpd's Received field are the client's, and go.
+// `message` is what rspamd saw: unstuffed, smtpd's own Received field included. Whatever the result, X-Spam, X-Spam-*, X-Spamd-*,
+// X-Rspamd-* and Authentication-Results with an authserv-id of ours that stand below smtpd's Received field are the client's, and
+// go.
 Decision decide(std::string_view message, const rspamd::ScanResult& result, OnError on_error, const OwnNames& names);
 
-// A refusal: code, enhanced code and a text of ours or of rspamd's. `text` is flattened and bounded; when it brings its own enhanced code of the
-// same class, or a reply code before that, these are not doubled.
+// A refusal: code, enhanced code and a text of ours or of rspamd's. `text` is flattened and bounded; when it brings its own
+// enhanced code of the same class, or a reply code before that, these are not doubled.
 std::string refusal(std::string_view code, std::string_view enhanced, std::string_view text, std::string_view default_text);
 
 }  // namespace mailbridge::filter

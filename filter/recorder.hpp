@@ -20,7 +20,8 @@ class Recorder {
   static Result<Recorder> open(const std::string& directory, const Settings& settings, TimePoint now);
 
   void smtpd(char direction, std::string_view bytes, TimePoint now);
-  void rspamd(ScanId scan, char direction, std::string_view bytes, TimePoint now);  // '!': the ending's name and the system's words
+  void rspamd(ScanId scan, char direction, std::string_view bytes,
+              TimePoint now);  // '!': the ending's name and the system's words
   void note(const Note& note, TimePoint now);
 
  private:

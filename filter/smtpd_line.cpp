@@ -125,9 +125,7 @@ const Dialect& dialect_of(Version version) {
 }
 
 Result<SmtpdLine> parse_line(std::string_view line) {
-  const auto malformed = [line](const char* why) {
-    return fail(Errc::malformed, std::string(why) + ": " + printable(line, 80));
-  };
+  const auto malformed = [line](const char* why) { return fail(Errc::malformed, std::string(why) + ": " + printable(line, 80)); };
   std::string_view rest = line;
   const std::string_view kind = take(rest);
   SmtpdLine parsed{};

@@ -25,37 +25,67 @@ struct Version {
 
 // What differs between protocol versions, in one place.
 struct Dialect {
-  bool answers_token_first;   // filter-result|TOKEN|SESSION, not SESSION|TOKEN
+  bool answers_token_first;     // filter-result|TOKEN|SESSION, not SESSION|TOKEN
   bool result_follows_address;  // tx-mail|msgid|address|result, not msgid|result|address
-  bool result_follows_user;   // link-auth|user|result, not result|user
-  bool cuts_long_lines;       // smtpd cuts the lines we send to 1,997 bytes
+  bool result_follows_user;     // link-auth|user|result, not result|user
+  bool cuts_long_lines;         // smtpd cuts the lines we send to 1,997 bytes
 };
 const Dialect& dialect_of(Version version);
 
 // Reports. Fields stand as on the wire.
-struct LinkConnect { std::string_view rdns, fcrdns, src, dest; };
-struct LinkGreeting { std::string_view hostname; };
-struct LinkIdentify { std::string_view name; };
-struct LinkTls { std::string_view version, cipher; };
-struct LinkAuth { std::string_view result, user; };
+struct LinkConnect {
+  std::string_view rdns, fcrdns, src, dest;
+};
+struct LinkGreeting {
+  std::string_view hostname;
+};
+struct LinkIdentify {
+  std::string_view name;
+};
+struct LinkTls {
+  std::string_view version, cipher;
+};
+struct LinkAuth {
+  std::string_view result, user;
+};
 struct LinkDisconnect {};
-struct TxBegin { std::string_view msgid; };
-struct TxMail { std::string_view msgid, result, address; };
-struct TxRcpt { std::string_view msgid, result, address; };
-struct TxCommit { std::string_view msgid; };
-struct TxRollback { std::string_view msgid; };
-struct TxReset { std::string_view msgid; };
+struct TxBegin {
+  std::string_view msgid;
+};
+struct TxMail {
+  std::string_view msgid, result, address;
+};
+struct TxRcpt {
+  std::string_view msgid, result, address;
+};
+struct TxCommit {
+  std::string_view msgid;
+};
+struct TxRollback {
+  std::string_view msgid;
+};
+struct TxReset {
+  std::string_view msgid;
+};
 struct OtherReport {};  // an event we do not use, or another subsystem's
 
 // Requests: each wants exactly one answer, save that all data-lines of a message are answered by lines of ours.
-struct DataLine { std::string_view token, line; };
-struct Commit { std::string_view token; };
-struct OtherRequest { std::string_view phase, token; };  // a phase we never registered
+struct DataLine {
+  std::string_view token, line;
+};
+struct Commit {
+  std::string_view token;
+};
+struct OtherRequest {
+  std::string_view phase, token;
+};  // a phase we never registered
 
-struct Config { std::string_view key, value; };
+struct Config {
+  std::string_view key, value;
+};
 
-using Event = std::variant<Config, LinkConnect, LinkGreeting, LinkIdentify, LinkTls, LinkAuth, LinkDisconnect, TxBegin, TxMail, TxRcpt,
-                           TxCommit, TxRollback, TxReset, OtherReport, DataLine, Commit, OtherRequest>;
+using Event = std::variant<Config, LinkConnect, LinkGreeting, LinkIdentify, LinkTls, LinkAuth, LinkDisconnect, TxBegin, TxMail,
+                           TxRcpt, TxCommit, TxRollback, TxReset, OtherReport, DataLine, Commit, OtherRequest>;
 
 struct SmtpdLine {
   Version version;           // not for Config
@@ -67,8 +97,8 @@ struct SmtpdLine {
 // Malformed lines are Faults; unknown keys and events are not.
 Result<SmtpdLine> parse_line(std::string_view line);
 
-// The most that the last field of a filter-dataline may hold: beyond it smtpd's lookup process spins for ever (its input buffer has 65,536
-// bytes, the prefix up to 50).
+// The most that the last field of a filter-dataline may hold: beyond it smtpd's lookup process spins for ever (its input buffer
+// has 65,536 bytes, the prefix up to 50).
 inline constexpr std::size_t max_dataline = 65485;
 // What smtpd before protocol 0.7 leaves of a line we send.
 inline constexpr std::size_t cut_dataline = 1997;

@@ -1,5 +1,6 @@
-// The filter's engine with its scans: the input is a transcript (base/transcript.hpp), so every transcript is a seed. Scans are answered, answered late,
-// broken off or left alone, as the input says. smtpd's rules hold whatever smtpd, its clients and rspamd say.
+// The filter's engine with its scans: the input is a transcript (base/transcript.hpp), so every transcript is a seed. Scans are
+// answered, answered late, broken off or left alone, as the input says. smtpd's rules hold whatever smtpd, its clients and rspamd
+// say.
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>

@@ -1,23 +1,11 @@
 #include "lmtp/reply.hpp"
 
+#include "base/text.hpp"
+
 namespace mailbridge::lmtp {
 namespace {
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
-
-// Length of a leading "5.1.1" of the given class that ends at a blank or with the line; 0 when there is none (RFC 3463 2).
-std::size_t enhanced_length(std::string_view text, char kind) {
-  if (text.size() < 5 || text[0] != kind || text[1] != '.') return 0;
-  std::size_t at = 2;
-  for (int part = 0; part < 2; ++part) {
-    std::size_t digits = 0;
-    while (digits < 3 && at + digits < text.size() && is_digit(text[at + digits])) ++digits;
-    if (digits == 0) return 0;
-    at += digits;
-    if (part == 0 && (at >= text.size() || text[at++] != '.')) return 0;
-  }
-  return at == text.size() || text[at] == ' ' ? at : 0;
-}
 
 }  // namespace
 
@@ -38,7 +26,7 @@ std::optional<Result<Reply>> ReplyReader::take(std::string_view line) {
   if (!partial_) partial_ = Reply{code, {}, {}};
   if (partial_->code != code) return malformed("the lines of a reply carry different codes");
   if (partial_->lines.size() == max_lines) return malformed("a reply has too many lines");
-  if (const std::size_t length = enhanced_length(text, line[0]); length > 0) {
+  if (const std::size_t length = enhanced_code_size(text, line[0]); length > 0) {
     if (partial_->enhanced.empty()) partial_->enhanced = text.substr(0, length);
     text.remove_prefix(length < text.size() ? length + 1 : length);
   }

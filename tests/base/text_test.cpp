@@ -40,6 +40,18 @@ TEST(Text, Fields) {
   EXPECT_EQ(line, "action=\"no action\" from=\"\" to=\"a=b\" id=0123' long=" + std::string(256, 'x'));
 }
 
+TEST(Text, EnhancedStatusCodes) {
+  struct Row {
+    std::string text;
+    std::size_t size;
+  };
+  const Row rows[] = {
+      {"5.7.1 no", 5}, {"5.7.1", 5}, {"5.123.123 x", 9}, {"5.1234.1 x", 0}, {"5.7", 0},  {"5.7.", 0},
+      {"5..1 x", 0},   {"5", 0},     {"", 0},            {"4.7.1 no", 0},   {"5.7.1x", 0}, {"55.7.1 x", 0},
+  };
+  for (const Row& row : rows) EXPECT_EQ(enhanced_code_size(row.text, '5'), row.size) << row.text;
+}
+
 TEST(Text, CaseAndBlanks) {
   EXPECT_TRUE(iequals("X-Spam", "x-sPAM"));
   EXPECT_FALSE(iequals("X-Spam", "X-Spam-"));

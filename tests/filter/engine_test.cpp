@@ -42,16 +42,20 @@ class EngineTest : public testing::Test {
   // A session with one transaction up to DATA, or a message in it; "0a" stands for the session.
   static std::string report(const std::string& id, const std::string& event) {
     const std::size_t bar = event.find('|');
-    return "report|0.7|1.2|smtp-in|" + event.substr(0, bar) + "|" + id + (bar == std::string::npos ? "" : event.substr(bar)) + "\n";
+    return "report|0.7|1.2|smtp-in|" + event.substr(0, bar) + "|" + id + (bar == std::string::npos ? "" : event.substr(bar)) +
+           "\n";
   }
   static std::string begin(const std::string& id) {
     return report(id, "link-connect|mx.example.net|pass|192.0.2.1:99|192.0.2.9:25") + report(id, "link-greeting|mx.example.org") +
            report(id, "link-identify|EHLO|mx.example.net") + transaction(id);
   }
   static std::string transaction(const std::string& id) {
-    return report(id, "tx-begin|00000001") + report(id, "tx-mail|00000001|ok|a@example.net") + report(id, "tx-rcpt|00000001|ok|r@example.org");
+    return report(id, "tx-begin|00000001") + report(id, "tx-mail|00000001|ok|a@example.net") +
+           report(id, "tx-rcpt|00000001|ok|r@example.org");
   }
-  static std::string data(const std::string& id, const std::string& line) { return "filter|0.7|1.2|smtp-in|data-line|" + id + "|d0|" + line + "\n"; }
+  static std::string data(const std::string& id, const std::string& line) {
+    return "filter|0.7|1.2|smtp-in|data-line|" + id + "|d0|" + line + "\n";
+  }
   static std::string mail(const std::string& id) {
     return data(id, "Received: by us") + data(id, "Subject: x") + data(id, "") + data(id, "..dot") + data(id, ".");
   }
@@ -90,21 +94,24 @@ TEST_F(EngineTest, AMailIsHeldUntilItsVerdictAndComesBackStuffed) {
   smtpd(report("0a", "tx-commit|00000001|99") + report("0a", "tx-reset|00000001"));
   ASSERT_EQ(notes.size(), 1U);
   EXPECT_EQ(notes[0],
-            "session=0a msgid=00000001 ip=192.0.2.1 from=a@example.net rcpts=1 size=37 action=\"no action\" score=0.00/0.00 symbols=\"\" "
+            "session=0a msgid=00000001 ip=192.0.2.1 from=a@example.net rcpts=1 size=37 action=\"no action\" score=0.00/0.00 "
+            "symbols=\"\" "
             "scan_ms=5 answer=proceed result=committed");
 }
 
 TEST_F(EngineTest, TheRequestHoldsWhatSmtpdReported) {
-  smtpd(report("0a", "link-connect|mx.example.net|fail|[2001:db8::1]:99|[::1]:25") + report("0a", "link-greeting|mx.example.org") +
-        report("0a", "link-tls|TLSv1.3:TLS_AES_256_GCM_SHA384:256") + report("0a", "link-identify|EHLO|client") +
-        report("0a", "link-auth|fail|mallory") + report("0a", "link-auth|pass|carol") + report("0a", "tx-begin|0000000b") +
-        report("0a", "tx-mail|00000000|permfail|bad") + report("0a", "tx-mail|0000000b|ok|@relay.example,@x:carol@example.org") +
+  smtpd(report("0a", "link-connect|mx.example.net|fail|[2001:db8::1]:99|[::1]:25") +
+        report("0a", "link-greeting|mx.example.org") + report("0a", "link-tls|TLSv1.3:TLS_AES_256_GCM_SHA384:256") +
+        report("0a", "link-identify|EHLO|client") + report("0a", "link-auth|fail|mallory") +
+        report("0a", "link-auth|pass|carol") + report("0a", "tx-begin|0000000b") + report("0a", "tx-mail|00000000|permfail|bad") +
+        report("0a", "tx-mail|0000000b|ok|@relay.example,@x:carol@example.org") +
         report("0a", "tx-rcpt|0000000b|permfail|nobody@example.org") + report("0a", "tx-rcpt|0000000b|ok|bare") +
         report("0a", "tx-rcpt|0000000b|ok|x@example.net") + mail("0a"));
   const std::string& head = started.at(1).head;
-  for (const char* line : {"\r\nIP: 2001:db8::1\r\n", "\r\nHelo: client\r\n", "\r\nUser: carol\r\n", "\r\nTLS-Version: TLSv1.3\r\n",
-                           "\r\nTLS-Cipher: TLS_AES_256_GCM_SHA384\r\n", "\r\nQueue-Id: 0000000b\r\n", "\r\nMTA-Name: mx.example.org\r\n",
-                           "\r\nRcpt: <bare@mx.example.org>\r\nRcpt: <x@example.net>\r\n", "\r\nContent-Length: 37\r\n"}) {
+  for (const char* line :
+       {"\r\nIP: 2001:db8::1\r\n", "\r\nHelo: client\r\n", "\r\nUser: carol\r\n", "\r\nTLS-Version: TLSv1.3\r\n",
+        "\r\nTLS-Cipher: TLS_AES_256_GCM_SHA384\r\n", "\r\nQueue-Id: 0000000b\r\n", "\r\nMTA-Name: mx.example.org\r\n",
+        "\r\nRcpt: <bare@mx.example.org>\r\nRcpt: <x@example.net>\r\n", "\r\nContent-Length: 37\r\n"}) {
     EXPECT_NE(head.find(line), std::string::npos) << line << "is missing in\n" << head;
   }
   EXPECT_EQ(head.find("Hostname:"), std::string::npos) << "not forward-confirmed";
@@ -152,7 +159,8 @@ TEST_F(EngineTest, ASecondTransactionStartsAfresh) {
 }
 
 TEST_F(EngineTest, AScanWhoseTransactionIsGoneIsCancelledAndItsResultDropped) {
-  for (const std::string& end : {report("0a", "tx-reset|00000001"), report("0a", "link-disconnect"), report("0a", "tx-rollback|00000001")}) {
+  for (const std::string& end :
+       {report("0a", "tx-reset|00000001"), report("0a", "link-disconnect"), report("0a", "tx-rollback|00000001")}) {
     cancelled.clear();
     started.clear();
     smtpd(begin("0a") + mail("0a") + end);
@@ -178,7 +186,8 @@ TEST_F(EngineTest, AScanThatNeverEndsIsGivenUp) {
   collect();
   EXPECT_EQ(cancelled, std::vector<ScanId>{1});
   smtpd(commit("0a"));
-  EXPECT_EQ(output(), "filter-dataline|0a|d0|.\nfilter-result|0a|c0|reject|451 4.3.0 Message could not be scanned, try again later\n");
+  EXPECT_EQ(output(),
+            "filter-dataline|0a|d0|.\nfilter-result|0a|c0|reject|451 4.3.0 Message could not be scanned, try again later\n");
   finish(1, "no action");
   EXPECT_EQ(output(), "") << "too late";
 }
@@ -199,7 +208,8 @@ TEST_F(EngineTest, WhatOldSmtpdCutsIsLoggedOncePerMessage) {
   std::string lines = begin("0a") + data("0a", std::string(1998, 'x')) + data("0a", std::string(3000, 'x')) + data("0a", ".");
   for (std::size_t at = 0; (at = lines.find("|0.7|", at)) != std::string::npos;) lines.replace(at, 5, "|0.6|");
   smtpd(lines);
-  EXPECT_EQ(notes, std::vector<std::string>{"session=0a msgid=00000001 a line of 3000 bytes will be cut to 1997 by this version of smtpd"});
+  EXPECT_EQ(notes, std::vector<std::string>{
+                       "session=0a msgid=00000001 a line of 3000 bytes will be cut to 1997 by this version of smtpd"});
   notes.clear();
   smtpd(begin("0b") + data("0b", std::string(3000, 'x')) + data("0b", "."));
   EXPECT_TRUE(notes.empty()) << "0.7 does not cut";
@@ -211,12 +221,14 @@ TEST_F(EngineTest, WithABrokenConfigurationEveryMessageIsDeferred) {
   engine = Engine(settings);
   smtpd(begin("0a") + mail("0a") + commit("0a"));
   EXPECT_TRUE(started.empty());
-  EXPECT_EQ(output(), "filter-dataline|0a|d0|.\nfilter-result|0a|c0|reject|451 4.3.0 Mail scanning is out of order, try again later\n");
+  EXPECT_EQ(output(),
+            "filter-dataline|0a|d0|.\nfilter-result|0a|c0|reject|451 4.3.0 Mail scanning is out of order, try again later\n");
 }
 
 TEST_F(EngineTest, ASessionWeNeverSawBeginIsRefusedAndNotKept) {
   smtpd(mail("0f") + commit("0f"));
-  EXPECT_EQ(output(), "filter-dataline|0f|d0|.\nfilter-result|0f|c0|reject|451 4.3.0 Message could not be scanned, try again later\n");
+  EXPECT_EQ(output(),
+            "filter-dataline|0f|d0|.\nfilter-result|0f|c0|reject|451 4.3.0 Message could not be scanned, try again later\n");
   EXPECT_EQ(engine.sessions(), 0U);
 }
 

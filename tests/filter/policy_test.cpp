@@ -55,24 +55,45 @@ TEST(Policy, ActionsAreCarriedOutAsTheMilterDoes) {
       {"custom", verdict("to the\r\nattic"), "", "X-Rspamd-Action: to the attic\r\n"},
       {"reject with words", with(verdict("reject"), [](Verdict& v) { v.smtp_message = "Gtube \"pattern\"\r\nsecond"; }),
        "554 5.7.1 Gtube 'pattern' second", ""},
-      {"reject with an enhanced code", with(verdict("reject"), [](Verdict& v) { v.smtp_message = "5.3.1 Go away"; }), "554 5.3.1 Go away", ""},
-      {"reject with both codes", with(verdict("reject"), [](Verdict& v) { v.smtp_message = "550 5.3.1 Go away"; }), "554 5.3.1 Go away", ""},
-      {"soft reject with a code of another class", with(verdict("soft reject"), [](Verdict& v) { v.smtp_message = "5.3.1 Go away"; }),
-       "451 4.7.1 5.3.1 Go away", ""},
-      {"words that come to nothing", with(verdict("soft reject"), [](Verdict& v) { v.smtp_message = "\r\n\t"; }), "451 4.7.1 Try again later", ""},
-      {"endless words", with(verdict("reject"), [](Verdict& v) { v.smtp_message = std::string(9000, 'x'); }), "554 5.7.1 " + std::string(400, 'x'), ""},
+      {"reject with an enhanced code", with(verdict("reject"), [](Verdict& v) { v.smtp_message = "5.3.1 Go away"; }),
+       "554 5.3.1 Go away", ""},
+      {"reject with both codes", with(verdict("reject"), [](Verdict& v) { v.smtp_message = "550 5.3.1 Go away"; }),
+       "554 5.3.1 Go away", ""},
+      {"soft reject with a code of another class",
+       with(verdict("soft reject"), [](Verdict& v) { v.smtp_message = "5.3.1 Go away"; }), "451 4.7.1 5.3.1 Go away", ""},
+      {"words that come to nothing", with(verdict("soft reject"), [](Verdict& v) { v.smtp_message = "\r\n\t"; }),
+       "451 4.7.1 Try again later", ""},
+      {"endless words", with(verdict("reject"), [](Verdict& v) { v.smtp_message = std::string(9000, 'x'); }),
+       "554 5.7.1 " + std::string(400, 'x'), ""},
       {"no_action accepts and says what it would have been", with(verdict("reject"), [](Verdict& v) { v.no_action = true; }), "",
        "X-Rspamd-Action: reject\r\n"},
-      {"no_action leaves the subject alone", with(verdict("rewrite subject"), [](Verdict& v) { v.no_action = true, v.subject = "SPAM"; }), "",
+      {"no_action leaves the subject alone",
+       with(verdict("rewrite subject"), [](Verdict& v) { v.no_action = true, v.subject = "SPAM"; }), "",
        "X-Rspamd-Action: rewrite subject\r\n"},
-      {"no_action, add header", with(verdict("add header"), [](Verdict& v) { v.no_action = true; }), "", "X-Rspamd-Action: add header\r\n"},
-      {"reject turned into discard", with(verdict("reject"), [](Verdict& v) { v.instead_of_reject = "discard"; }), "", "X-Rspamd-Action: discard\r\n"},
+      {"no_action, add header", with(verdict("add header"), [](Verdict& v) { v.no_action = true; }), "",
+       "X-Rspamd-Action: add header\r\n"},
+      {"reject turned into discard", with(verdict("reject"), [](Verdict& v) { v.instead_of_reject = "discard"; }), "",
+       "X-Rspamd-Action: discard\r\n"},
       {"reject turned into quarantine", with(verdict("reject"), [](Verdict& v) { v.instead_of_reject = "quarantine"; }), "",
        "X-Rspamd-Action: quarantine\r\n"},
-      {"X-Rspamd-Action is not said twice", with(verdict("discard"), [](Verdict& v) { v.add_headers = {{"X-Rspamd-Action", "discard", -1}}; }), "",
-       "X-Rspamd-Action: discard\r\n"},
-      {"spam_header", with(verdict("add header"), [](Verdict& v) { v.spam_headers = {{"X-Junk", "maybe", -1}}; }), "", "X-Junk: maybe\r\n"},
-      {"spam_header without that action", with(verdict("no action"), [](Verdict& v) { v.spam_headers = {{"X-Junk", "maybe", -1}}; }), "", ""},
+      {"X-Rspamd-Action is not said twice",
+       with(verdict("discard"),
+            [](Verdict& v) {
+              v.add_headers = {{"X-Rspamd-Action", "discard", -1}};
+            }),
+       "", "X-Rspamd-Action: discard\r\n"},
+      {"spam_header",
+       with(verdict("add header"),
+            [](Verdict& v) {
+              v.spam_headers = {{"X-Junk", "maybe", -1}};
+            }),
+       "", "X-Junk: maybe\r\n"},
+      {"spam_header without that action",
+       with(verdict("no action"),
+            [](Verdict& v) {
+              v.spam_headers = {{"X-Junk", "maybe", -1}};
+            }),
+       "", ""},
       {"rewrite subject without a subject", verdict("rewrite subject"), "", ""},
   };
   for (const Row& row : rows) {
@@ -87,15 +108,21 @@ TEST(Policy, ActionsAreCarriedOutAsTheMilterDoes) {
 TEST(Policy, TheSubjectIsReplacedWithItsFoldsOrAdded) {
   Verdict v = verdict("rewrite subject");
   v.subject = "*** SPAM *** hello";
-  EXPECT_EQ(headers(message, v), "Received: from a by mx.example.org\r\n\tid 1\r\nFrom: a@example.net\r\nSubject: *** SPAM *** hello\r\n");
+  EXPECT_EQ(headers(message, v),
+            "Received: from a by mx.example.org\r\n\tid 1\r\nFrom: a@example.net\r\nSubject: *** SPAM *** hello\r\n");
   EXPECT_EQ(headers("Received: x\r\nFrom: a\r\n\r\n", v), "Received: x\r\nFrom: a\r\nSubject: *** SPAM *** hello\r\n");
-  EXPECT_EQ(headers("Received: x\r\nSUBJECT:a\r\nSubject: b\r\n\r\n", v), "Received: x\r\nSubject: *** SPAM *** hello\r\nSubject: b\r\n");
+  EXPECT_EQ(headers("Received: x\r\nSUBJECT:a\r\nSubject: b\r\n\r\n", v),
+            "Received: x\r\nSubject: *** SPAM *** hello\r\nSubject: b\r\n");
 }
 
 TEST(Policy, HeadersComeInTheOrderOfTheMilter) {
   Verdict v = verdict("no action");
-  v.add_headers = {{"ARC-Authentication-Results", "i=1", 1}, {"ARC-Message-Signature", "i=1", 1}, {"ARC-Seal", "i=1", 1},
-                   {"X-Top", "0", 0},                        {"X-End", "-1", -1},                 {"X-Last-But-One", "-2", -2},
+  v.add_headers = {{"ARC-Authentication-Results", "i=1", 1},
+                   {"ARC-Message-Signature", "i=1", 1},
+                   {"ARC-Seal", "i=1", 1},
+                   {"X-Top", "0", 0},
+                   {"X-End", "-1", -1},
+                   {"X-Last-But-One", "-2", -2},
                    {"bad name", "x", 0}};
   v.dkim_signatures = {"a=1;\n\tb=2", "second"};
   const Decision decision = decide("Received: x\r\nFrom: a\r\n\r\n", v, OnError::tempfail, own);
@@ -132,7 +159,8 @@ TEST(Policy, WhatTheClientForgedGoesAndWhatSmtpdWroteStays) {
       "Authentication-Results: elsewhere.example; spf=pass\r\n"
       "X-Spammer: me\r\n";
   EXPECT_EQ(headers(forged, verdict("no action")), left);
-  EXPECT_EQ(headers(forged, tl::unexpected(ScanFailure{ScanFailure::Kind::timed_out, "too\r\nslow"})), left + "X-Spam-Error: timed_out: too slow\r\n");
+  EXPECT_EQ(headers(forged, tl::unexpected(ScanFailure{ScanFailure::Kind::timed_out, "too\r\nslow"})),
+            left + "X-Spam-Error: timed_out: too slow\r\n");
 
   Verdict v = verdict("add header");
   v.remove_headers = {{"X-Spam", 0}, {"Authentication-Results", 1}};
@@ -142,7 +170,8 @@ TEST(Policy, WhatTheClientForgedGoesAndWhatSmtpdWroteStays) {
 TEST(Policy, RspamdsPositionsCountBelowSmtpdsReceived) {
   Verdict v = verdict("no action");
   v.add_headers = {{"X-New", "1", 1}};
-  EXPECT_EQ(headers("X-Spam: Yes\r\nReceived: by us\r\nFrom: a\r\n\r\n", v), "X-Spam: Yes\r\nReceived: by us\r\nX-New: 1\r\nFrom: a\r\n");
+  EXPECT_EQ(headers("X-Spam: Yes\r\nReceived: by us\r\nFrom: a\r\n\r\n", v),
+            "X-Spam: Yes\r\nReceived: by us\r\nX-New: 1\r\nFrom: a\r\n");
 }
 
 TEST(Policy, FailuresFollowOnError) {

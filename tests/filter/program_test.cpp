@@ -95,7 +95,9 @@ class Smtpd {
     heard_.erase(0, text.size());
     return text;
   }
-  void report(const std::string& event, const std::string& fields = {}) { say("report|0.7|1.2|smtp-in|" + event + "|0a" + fields + "\n"); }
+  void report(const std::string& event, const std::string& fields = {}) {
+    say("report|0.7|1.2|smtp-in|" + event + "|0a" + fields + "\n");
+  }
   void data(const std::string& line) { say("filter|0.7|1.2|smtp-in|data-line|0a|d0|" + line + "\n"); }
   void begin() {
     report("link-connect", "|mx.example.net|pass|192.0.2.1:99|192.0.2.9:25");
@@ -144,8 +146,9 @@ class Smtpd {
 };
 
 std::vector<std::string> with(const ScriptedServer& rspamd, std::vector<std::string> more = {}) {
-  more.insert(more.end(), {"--rspamd", rspamd.endpoint().starts_with('/') ? "unix:" + rspamd.endpoint() : "http://" + rspamd.endpoint(),
-                           "--log-target", "stderr"});
+  more.insert(more.end(),
+              {"--rspamd", rspamd.endpoint().starts_with('/') ? "unix:" + rspamd.endpoint() : "http://" + rspamd.endpoint(),
+               "--log-target", "stderr"});
   return more;
 }
 
@@ -174,11 +177,14 @@ TEST(FilterProgram, EveryRequestIsAnsweredWhateverRspamdDoes) {
       {"silent", [](Peer& peer) { peer.wait_for_close(); }, "error=timed_out"},
       {"closes at once", [](Peer&) {}, "error=unreachable"},
       {"closes early", [](Peer& peer) { hear_request(peer); }, "error=unreachable"},
-      {"closes in mid-reply", [](Peer& peer) { hear_request(peer), peer.say(reply(no_action).substr(0, 60)); }, "error=unreachable"},
+      {"closes in mid-reply", [](Peer& peer) { hear_request(peer), peer.say(reply(no_action).substr(0, 60)); },
+       "error=unreachable"},
       {"garbage", [](Peer& peer) { peer.say("\x01garbage\r\n\r\n"); }, "error=unreadable"},
-      {"refuses in mid-upload", [](Peer& peer) { peer.hear_line(), peer.say("HTTP/1.1 413 Too large\r\nContent-Length: 0\r\n\r\n"), peer.pause(200); },
+      {"refuses in mid-upload",
+       [](Peer& peer) { peer.hear_line(), peer.say("HTTP/1.1 413 Too large\r\nContent-Length: 0\r\n\r\n"), peer.pause(200); },
        "error=http"},
-      {"an error without an action", [](Peer& peer) { hear_request(peer), peer.say(reply("{\"error\":\"no\"}")); }, "error=unreadable"},
+      {"an error without an action", [](Peer& peer) { hear_request(peer), peer.say(reply("{\"error\":\"no\"}")); },
+       "error=unreadable"},
       {"slow drip",
        [](Peer& peer) {
          peer.hear_line();
@@ -337,7 +343,9 @@ TEST(FilterProgram, ARecordingPlaysAgain) {
     peer.say(reply("{\"action\":\"add header\",\"score\":7,\"required_score\":15}"));
   });
   Smtpd smtpd(with(rspamd, {"--record", directory.string(), "--scan-timeout", "5"}));
-  smtpd.mail("odd\x01" "bytes\\ \xff");
+  smtpd.mail(
+      "odd\x01"
+      "bytes\\ \xff");
   EXPECT_EQ(smtpd.answer(), "proceed\n");
   smtpd.report("tx-commit", "|00000001|9");
   smtpd.report("tx-reset", "|00000001");

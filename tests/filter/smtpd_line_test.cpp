@@ -8,7 +8,8 @@ namespace {
 struct Shown {
   std::string operator()(const Config& e) const { return "config " + std::string(e.key) + "," + std::string(e.value); }
   std::string operator()(const LinkConnect& e) const {
-    return "link-connect " + std::string(e.rdns) + "," + std::string(e.fcrdns) + "," + std::string(e.src) + "," + std::string(e.dest);
+    return "link-connect " + std::string(e.rdns) + "," + std::string(e.fcrdns) + "," + std::string(e.src) + "," +
+           std::string(e.dest);
   }
   std::string operator()(const LinkGreeting& e) const { return "link-greeting " + std::string(e.hostname); }
   std::string operator()(const LinkIdentify& e) const { return "link-identify " + std::string(e.name); }
@@ -36,7 +37,8 @@ TEST(SmtpdLine, Events) {
       {"config|smtpd-version|6.8.0p2", "config smtpd-version,6.8.0p2"},
       {"config|ready", "config ready,"},
       {"config|unheard-of|a|b", "config unheard-of,a|b"},
-      {"report|0.6|1.2|smtp-in|link-connect|00ff|mx.example.net|pass|192.0.2.1:99|192.0.2.2:25", "link-connect mx.example.net,pass,192.0.2.1:99,192.0.2.2:25"},
+      {"report|0.6|1.2|smtp-in|link-connect|00ff|mx.example.net|pass|192.0.2.1:99|192.0.2.2:25",
+       "link-connect mx.example.net,pass,192.0.2.1:99,192.0.2.2:25"},
       {"report|0.6|1.2|smtp-in|link-connect|00ff|a|b|fail|[::1]:99|[::1]:25", "link-connect a|b,fail,[::1]:99,[::1]:25"},
       {"report|0.6|1.2|smtp-in|link-connect|00ff", "link-connect ,,,"},
       {"report|0.6|1.2|smtp-in|link-greeting|00ff|mx.example.org", "link-greeting mx.example.org"},

@@ -1,5 +1,5 @@
-// Every transcript in tests/sessions/filter is played whole, byte by byte and in random cuts, with the same output; and broken at each
-// arrival, with smtpd's rules kept. The recordings of real smtpd are played as input.
+// Every transcript in tests/sessions/filter is played whole, byte by byte and in random cuts, with the same output; and broken at
+// each arrival, with smtpd's rules kept. The recordings of real smtpd are played as input.
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -72,8 +72,8 @@ INSTANTIATE_TEST_SUITE_P(Filter, Transcript, ::testing::ValuesIn(sessions("sessi
 
 class Recording : public ::testing::TestWithParam<Path> {};
 
-// The recordings hold what real smtpd said to a filter that only echoes, so the mail comes back from ours as it came back from that one,
-// and only rspamd's part is missing: every scan is answered with `reply`, or not at all.
+// The recordings hold what real smtpd said to a filter that only echoes, so the mail comes back from ours as it came back from
+// that one, and only rspamd's part is missing: every scan is answered with `reply`, or not at all.
 TEST_P(Recording, IsFollowed) {
   const std::string ok = "R> HTTP/1.1 200 OK\\r\nR> Content-Length: 22\\r\nR> \\r\nR> {\"action\":\"no action\"}\\\n";
   for (const bool answered : {true, false}) {
@@ -93,7 +93,8 @@ TEST_P(Recording, IsFollowed) {
       if (line.text.find("|smtp-in|data-line|") == std::string::npos || !line.text.ends_with("|.\n")) continue;
       ++scans;
       std::string reply = ok;
-      for (std::size_t at = 0; (at = reply.find("R> ", at)) != std::string::npos; at += 3) reply.insert(at + 1, std::to_string(scans));
+      for (std::size_t at = 0; (at = reply.find("R> ", at)) != std::string::npos; at += 3)
+        reply.insert(at + 1, std::to_string(scans));
       text += answered ? reply : "T 31000\n";
     }
     ASSERT_GT(text.size(), 0U);
@@ -126,7 +127,8 @@ TEST(Player, IsStrict) {
       {"S> config|ready\nN registered\nR> x\n", "line 3: no such scan"},
       {"S> config|ready\nN nothing of the kind\n", "line 2: no such note"},
       {"S> config|ready\nS< register|ready\n", "line 2: expected register|ready"},
-      {"S> filter|0.7|1.2|smtp-in|noop|0a|70|\nS> filter|0.7|1.2|smtp-in|noop|0a|70|\nS< filter-result|0a|70|proceed\n", "more was written to smtpd"},
+      {"S> filter|0.7|1.2|smtp-in|noop|0a|70|\nS> filter|0.7|1.2|smtp-in|noop|0a|70|\nS< filter-result|0a|70|proceed\n",
+       "more was written to smtpd"},
       {"O --no-such x\nS> config|ready\nN registered\n", "line 1: no such option"},
       {"S> config|ready\nN registered\nT soon\n", "line 3: T wants milliseconds"},
       {"S> config|ready\nN registered\nR! asleep\n", "line 3: no ending"},

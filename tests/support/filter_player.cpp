@@ -51,7 +51,8 @@ class Player {
     if (!broken()) {
       if (!expected_smtpd_.empty() && played_.to_smtpd != expected_smtpd_) differ("more was written to smtpd than expected");
       for (const auto& [number, expected] : expected_rspamd_) {
-        if (played_.to_rspamd[number] != expected) differ("more was written to rspamd than expected, scan " + std::to_string(number));
+        if (played_.to_rspamd[number] != expected)
+          differ("more was written to rspamd than expected, scan " + std::to_string(number));
       }
     }
     if (!gone_) {
@@ -83,26 +84,35 @@ class Player {
       else if (name == "--on-error" && value == "tempfail") settings.on_error = filter::OnError::tempfail;
       else if (name == "--out-of-order") settings.out_of_order = true;
       else if (name == "--rspamd" && parse_http_endpoint(value)) settings.rspamd = *parse_http_endpoint(value);
-      else if (name == "--scan-timeout" && std::from_chars(value.data(), value.data() + value.size(), seconds).ec == std::errc{} && seconds > 0 && seconds < 3000)
+      else if (name == "--scan-timeout" &&
+               std::from_chars(value.data(), value.data() + value.size(), seconds).ec == std::errc{} && seconds > 0 &&
+               seconds < 3000)
         settings.scan_timeout = std::chrono::round<std::chrono::milliseconds>(std::chrono::duration<double>(seconds));
       else differ("line " + std::to_string(line.at) + ": no such option");
     }
     return settings;
   }
 
-  static bool same_arrival(const Line& a, const Line& b) { return a.lane == b.lane && a.direction == b.direction && a.number == b.number; }
+  static bool same_arrival(const Line& a, const Line& b) {
+    return a.lane == b.lane && a.direction == b.direction && a.number == b.number;
+  }
   bool judged() const { return manner_.cuts != Manner::Cuts::whole; }
   bool broken() const { return manner_.broken_arrival.has_value(); }
   void differ(std::string what) { played_.differences.push_back(std::move(what)); }
   void violate(std::string what) { played_.violations.push_back(std::move(what)); }
 
   std::string_view cut(std::string_view bytes) {
-    const std::string_view line = bytes.substr(0, bytes.find('\n') == std::string_view::npos ? bytes.size() : bytes.find('\n') + 1);
+    const std::string_view line =
+        bytes.substr(0, bytes.find('\n') == std::string_view::npos ? bytes.size() : bytes.find('\n') + 1);
     switch (manner_.cuts) {
-      case Manner::Cuts::whole: return bytes;
-      case Manner::Cuts::lines: return line;
-      case Manner::Cuts::bytes: return bytes.substr(0, 1);
-      case Manner::Cuts::random: break;
+      case Manner::Cuts::whole:
+        return bytes;
+      case Manner::Cuts::lines:
+        return line;
+      case Manner::Cuts::bytes:
+        return bytes.substr(0, 1);
+      case Manner::Cuts::random:
+        break;
     }
     return line.substr(0, std::uniform_int_distribution<std::size_t>(1, std::min<std::size_t>(bytes.size(), 200))(random_));
   }
@@ -150,7 +160,8 @@ class Player {
     if (line.lane == 'T') {
       unsigned long ms = 0;
       const auto [end, error] = std::from_chars(line.text.data(), line.text.data() + line.text.size(), ms);
-      if (error != std::errc{} || end != line.text.data() + line.text.size() || ms > 3'600'000) differ("line " + std::to_string(line.at) + ": T wants milliseconds, an hour at most");
+      if (error != std::errc{} || end != line.text.data() + line.text.size() || ms > 3'600'000)
+        differ("line " + std::to_string(line.at) + ": T wants milliseconds, an hour at most");
       else pass(std::chrono::milliseconds(ms));
       return;
     }
@@ -188,9 +199,11 @@ class Player {
     const std::string& actual = line.lane == 'S' ? played_.to_smtpd : played_.to_rspamd[line.number];
     if (differed_ || actual.starts_with(expected)) return;
     differed_ = true;
-    const auto at = static_cast<std::size_t>(std::mismatch(expected.begin(), expected.end(), actual.begin(), actual.end()).first - expected.begin());
+    const auto at = static_cast<std::size_t>(std::mismatch(expected.begin(), expected.end(), actual.begin(), actual.end()).first -
+                                             expected.begin());
     const std::size_t start = at == 0 ? 0 : expected.rfind('\n', at - 1) + 1;
-    differ("line " + std::to_string(line.at) + ": expected " + line.text + "  got: " + actual.substr(std::min(start, actual.size()), 300));
+    differ("line " + std::to_string(line.at) + ": expected " + line.text +
+           "  got: " + actual.substr(std::min(start, actual.size()), 300));
   }
 
   void expect_note(const Line& line) {
@@ -205,7 +218,8 @@ class Player {
       again = false;
       for (filter::Command& command : engine_.take_commands()) {
         if (auto* start = std::get_if<filter::StartScan>(&command)) {
-          scans_.emplace(static_cast<unsigned>(start->id), Scan{rspamd::Exchange(std::move(start->head), std::move(start->message), start->until)});
+          scans_.emplace(static_cast<unsigned>(start->id),
+                         Scan{rspamd::Exchange(std::move(start->head), std::move(start->message), start->until)});
         } else if (auto* note = std::get_if<Note>(&command)) {
           played_.notes.push_back(std::move(*note));
         }  // a cancelled scan goes on here, as with a driver that hears of it late: its result must fall on no one

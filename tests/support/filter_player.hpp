@@ -14,8 +14,8 @@
 
 namespace mailbridge::testing {
 
-// How arrivals are cut, and which one is replaced by an ending. Only cut at least into lines can smtpd's rules be judged, for what we wrote
-// must be seen before smtpd's next line.
+// How arrivals are cut, and which one is replaced by an ending. Only cut at least into lines can smtpd's rules be judged, for
+// what we wrote must be seen before smtpd's next line.
 struct Manner {
   enum class Cuts { whole, lines, bytes, random };
   Cuts cuts = Cuts::lines;
@@ -28,9 +28,9 @@ struct Played {
   std::string to_smtpd;
   std::map<unsigned, std::string> to_rspamd;
   std::vector<Note> notes;
-  std::size_t arrivals = 0;                // '>' arrivals in the transcript
-  std::vector<std::string> differences;    // from what the transcript expects; not looked for when an arrival is broken
-  std::vector<std::string> violations;     // of the filter protocol
+  std::size_t arrivals = 0;              // '>' arrivals in the transcript
+  std::vector<std::string> differences;  // from what the transcript expects; not looked for when an arrival is broken
+  std::vector<std::string> violations;   // of the filter protocol
 };
 
 Played play_filter(const std::vector<transcript::Line>& lines, const Manner& manner);

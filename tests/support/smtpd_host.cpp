@@ -19,8 +19,9 @@ std::string_view take(std::string_view& rest) {
 
 bool is_refusal(std::string_view text) {  // util.c, valid_smtp_response(), and what smtpd wants of reject
   const auto digit = [](char c) { return c >= '0' && c <= '9'; };
-  return text.size() >= 5 && text.size() <= 512 && (text[0] == '4' || text[0] == '5') && digit(text[1]) && digit(text[2]) && text[3] == ' ' &&
-         !text.starts_with("421") && std::all_of(text.begin(), text.end(), [](char c) { return c >= 0x20 && c < 0x7f && c != '"'; });
+  return text.size() >= 5 && text.size() <= 512 && (text[0] == '4' || text[0] == '5') && digit(text[1]) && digit(text[2]) &&
+         text[3] == ' ' && !text.starts_with("421") &&
+         std::all_of(text.begin(), text.end(), [](char c) { return c >= 0x20 && c < 0x7f && c != '"'; });
 }
 
 std::vector<std::string> body(const std::vector<std::string>& lines) {

@@ -27,10 +27,10 @@ class SmtpdHost {
 
  private:
   struct Stream {
-    std::vector<std::string> in;   // data-lines as smtpd sent them, the last "." excluded
+    std::vector<std::string> in;  // data-lines as smtpd sent them, the last "." excluded
     std::vector<std::string> out;
-    bool ended = false;            // smtpd sent its "."
-    bool dotted = false;           // we sent ours
+    bool ended = false;              // smtpd sent its "."
+    bool dotted = false;             // we sent ours
     bool commit_came_early = false;  // smtpd does not do that; nothing is expected of such a stream
   };
   struct Session {
