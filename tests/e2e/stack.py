@@ -168,9 +168,11 @@ def _accounts(etc):
 # ---- waiting and processes -------------------------------------------------------------------------------------------------
 
 
-def eventually(question, what, seconds=20.0):
-    """Asks until the answer is true and returns it; an OSError is a no. `what` may be a function: it is asked at the end."""
+def eventually(question, what, seconds=20.0, meanwhile=lambda: None):
+    """Asks until the answer is true and returns it; an OSError is a no. `what` may be a function: it is asked at the end.
+    `meanwhile` is called every 3 s."""
     deadline = time.monotonic() + seconds
+    next_word = time.monotonic() + 3
     while True:
         try:
             answer = question()
@@ -178,6 +180,9 @@ def eventually(question, what, seconds=20.0):
             answer = None
         if answer:
             return answer
+        if time.monotonic() > next_word:
+            next_word += 3
+            meanwhile()
         if time.monotonic() > deadline:
             raise StackError(f"waited {seconds:g} s in vain: {what() if callable(what) else what}")
         time.sleep(0.02)
@@ -219,8 +224,8 @@ class Server:
         if wait:
             self.wait()
 
-    def wait(self, seconds=120.0):
-        eventually(self._answers, lambda: f"{self.name} does not answer\n{self.said()}", seconds)
+    def wait(self, seconds=120.0, meanwhile=lambda: None):
+        eventually(self._answers, lambda: f"{self.name} does not answer\n{self.said()}", seconds, meanwhile)
 
     def _answers(self):
         if self.process.poll() is not None:
@@ -457,7 +462,7 @@ class Stack:
         for server in (self.dnsmasq, self.rspamd, self.dovecot, self.smtpd):
             server.start(wait=False)
         for server in (self.dnsmasq, self.dovecot, self.smtpd, self.rspamd):
-            server.wait()
+            server.wait(meanwhile=lambda: self.progress(f"... {time.monotonic() - begun:.0f} s"))
         self.progress(f"all servers answer after {time.monotonic() - begun:.1f} s")
         self.smtpd_pid = self.smtpd.process.pid
         return self
