@@ -1,8 +1,10 @@
 #include "lmtp/mda_guard.hpp"
 
-#include <cstdio>
-#include <cstdlib>
-#include <memory>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <charconv>
+#include <string_view>
 #include <utility>
 
 namespace mailbridge::lmtp {
@@ -32,20 +34,23 @@ std::string MdaGuard::refusal() const {
 // proc(5): pid (name) state ppid … with the start as field 22. The name may hold blanks and parentheses.
 std::optional<MdaGuard::Process> MdaGuard::look_up(pid_t pid) const {
   const std::string path = proc_ + "/" + std::to_string(pid) + "/stat";
-  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "re"), std::fclose);
-  if (!file) return std::nullopt;
-  char block[1024];
-  const std::string text(block, std::fread(block, 1, sizeof block, file.get()));
-  const std::size_t open = text.find('(');
-  const std::size_t close = text.rfind(')');
-  if (open == std::string::npos || close == std::string::npos || close < open) return std::nullopt;
-  Process process{text.substr(open + 1, close - open - 1), 0, {}};
-  std::size_t at = close;
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return std::nullopt;
+  char block[1024];  // the kernel gives the whole line at once
+  const ssize_t n = read(fd, block, sizeof block);
+  close(fd);
+  if (n <= 0) return std::nullopt;
+  const std::string_view text(block, static_cast<std::size_t>(n));
+  const std::size_t begin = text.find('(');
+  const std::size_t end = text.rfind(')');
+  if (begin == std::string_view::npos || end == std::string_view::npos || end < begin) return std::nullopt;
+  Process process{std::string(text.substr(begin + 1, end - begin - 1)), 0, {}};
+  std::size_t at = end;
   for (int field = 3; field <= 22; ++field) {
     at = text.find(' ', at);
-    if (at == std::string::npos) return std::nullopt;
+    if (at == std::string_view::npos) return std::nullopt;
     ++at;
-    if (field == 4) process.parent = static_cast<pid_t>(std::strtol(text.c_str() + at, nullptr, 10));
+    if (field == 4) std::from_chars(text.data() + at, text.data() + text.size(), process.parent);
   }
   process.started = text.substr(at, text.find(' ', at) - at);
   return process;
