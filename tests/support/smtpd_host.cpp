@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "base/dot_stuffing.hpp"
 #include "filter/smtpd_line.hpp"
 
 namespace mailbridge::testing {
@@ -58,7 +59,7 @@ void SmtpdHost::line_said(std::string_view line) {
     if (!session.known) session.stream = Stream{};
     if (session.stream.ended) return;
     if (data->line == ".") session.stream.ended = true;
-    else session.stream.in.emplace_back(data->line);
+    else session.stream.in.emplace_back(unstuffed(data->line));
   } else if (const auto* commit = is(std::type_identity<filter::Commit>())) {
     session.tokens.emplace(commit->token);
     session.requests.push_back(true);
@@ -103,7 +104,7 @@ void SmtpdHost::data_line(Session& session, std::string_view line) {
   if (!stream.ended) return broken("a data-line before the end of data", line);
   if (stream.dotted) return broken("a data-line after our own '.'", line);
   if (line == ".") stream.dotted = true;
-  else stream.out.emplace_back(line);
+  else stream.out.emplace_back(unstuffed(line));
 }
 
 void SmtpdHost::result(Session& session, std::string_view verdict) {

@@ -27,7 +27,7 @@ class SmtpdHost {
 
  private:
   struct Stream {
-    std::vector<std::string> in;  // data-lines as smtpd sent them, the last "." excluded
+    std::vector<std::string> in;  // data-lines of smtpd without stuffed dots, the last "." excluded
     std::vector<std::string> out;
     bool ended = false;              // smtpd sent its "."
     bool dotted = false;             // we sent ours
