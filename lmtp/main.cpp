@@ -3,6 +3,7 @@
 // smtpd takes every exit status but 0, 71 and 75 for a reason to bounce, and so do shells that report a signal as 128+n. So
 // whatever goes wrong here ends in _exit(75), unless the server's reply has been read: that one is final.
 #include <fcntl.h>
+#include <nss.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <syslog.h>
@@ -175,8 +176,13 @@ asio::awaitable<void> deliver(Agent& agent, const MdaGuard& mda) {
   co_await net::converse(*socket, machine);
 }
 
+// Names are looked up in /etc/hosts and DNS, which glibc does by itself, whatever nsswitch.conf(5) asks for: the modules it names
+// are shared objects, and a statically linked program that loads them can crash (libnss_myhostname does it).
+void look_names_up_without_modules() { __nss_configure_lookup("hosts", "files dns"); }
+
 void run(Agent& agent) {
   const MdaGuard mda(getppid());
+  if (std::holds_alternative<TcpEndpoint>(agent.request().lmtp)) look_names_up_without_modules();
   try {
     agent.take_mail(read_mail(), Clock::now());
   } catch (const std::system_error& error) {

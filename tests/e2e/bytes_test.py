@@ -1,5 +1,7 @@
 """Odd bytes: through smtpd, whose own cuts are asserted, and straight into lda2lmtp, which changes none."""
 
+from pathlib import Path
+
 from smtp import message
 from stack import StackTest, main
 
@@ -101,9 +103,23 @@ class StraightIntoTheAgent(StackTest):
         self.assertEqual(status, 75)
         self.assertEqual(said.count(b"\n"), 1)
 
+    def test_a_host_name_needs_no_module_of_nsswitch(self):
+        """The agent is linked statically, and such a program can crash in the modules it loads. Of
+        localhost's two addresses only the second has a listener."""
+        nsswitch = Path("/etc/nsswitch.conf")
+        before = nsswitch.read_text()
+        nsswitch.write_text("hosts: nosuchmodule\n")
+        try:
+            self.assertEqual(self.agent(b"Subject: by name\n\n", "-l", "localhost:24"), (0, b""))
+        finally:
+            nsswitch.write_text(before)
+        status, said = self.agent(b"Subject: no such name\n\n", "-l", "nosuch.example.org:24")
+        self.assertEqual(status, 75)
+        self.assertIn(b"Host not found", said)
+
     def test_wrong_option_is_temporary(self):
         self.assertEqual(self.agent(b"Subject: x\n\n", "--nosuch")[0], 75)
 
 
 if __name__ == "__main__":
-    main()
+    main(dovecot="service lmtp {\n  inet_listener lmtp {\n    address = 127.0.0.1\n    port = 24\n  }\n}\n")
