@@ -114,7 +114,7 @@ def _furnish():
     _mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run")
     for directory in ("/var/spool", "/var/log", "/var/mail", "/var/lib/dovecot", "/var/lib/rspamd"):
         if not os.path.isdir(directory):
-            raise StackError(f"{directory} is missing: is every package of tests/e2e/packages installed?")
+            raise StackError(f"{directory} is missing: is every package of .ci/common.sh installed?")
         _mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", directory)
 
     # A /dev of its own, because /dev/log is ours here and the host's devtmpfs is shared.
