@@ -71,7 +71,7 @@ TEST(ReplyReader, SplitAnywhere) {
 }
 
 TEST(ReplyReader, ALongLineIsCut) {
-  for (const std::size_t beyond : {0, 1, 5000}) {
+  for (const std::size_t beyond : {0U, 1U, 5000U}) {
     ReplyReader reader;
     const std::string text(ReplyReader::max_line - 5 + beyond, 'x');
     const std::string kept(ReplyReader::max_line - 4 - (beyond == 0 ? 1 : 0), 'x');
