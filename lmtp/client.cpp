@@ -122,20 +122,20 @@ void Client::receive(std::string_view bytes) {
   reader_.feed(bytes, [this](Result<Reply> reply) {
     if (phase_ == Phase::leave || phase_ == Phase::done) return;
     fresh_ = true;
-    if (reply) on_reply(std::move(*reply));
+    if (reply) on_reply(*reply);
     else fail_rest(reply.error().what);
   });
 }
 
 void Client::end(const Ending& ending) { fail_rest(words(ending, stage_)); }
 
-void Client::permit_dot(std::string refusal) {
+void Client::permit_dot(std::string_view refusal) {
   if (!refusal.empty()) return fail_rest(refusal);
   out_ = dot;
   enter(Phase::dot, Stage::dot);
 }
 
-void Client::on_reply(Reply reply) {
+void Client::on_reply(const Reply& reply) {
   if (reply.code == 421) {
     decide_rest(stage_, reply);
     return stop();

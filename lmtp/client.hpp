@@ -88,7 +88,7 @@ class Client {
   // The whole mail has left, nothing spoke against it, and permit_dot() is waited for.
   bool before_dot() const { return phase_ == Phase::before_dot; }
   // `refusal` empty: the dot may leave. Otherwise why it must not. Only while before_dot().
-  void permit_dot(std::string refusal);
+  void permit_dot(std::string_view refusal);
 
   bool settled() const;                                                                  // every recipient has its outcome
   const Outcome& outcome(std::size_t recipient) const { return *outcomes_[recipient]; }  // when settled; Done implies it
@@ -105,7 +105,7 @@ class Client {
     std::size_t recipient = 0;
   };
 
-  void on_reply(Reply reply);
+  void on_reply(const Reply& reply);
   void on_banner(const Reply& reply);
   void on_lhlo(const Reply& reply);
   void on_data(const Reply& reply);

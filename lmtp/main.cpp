@@ -16,6 +16,7 @@
 #include <exception>
 #include <filesystem>
 #include <system_error>
+#include <utility>
 
 #include <asio/co_spawn.hpp>
 #include <asio/io_context.hpp>
@@ -137,9 +138,9 @@ class Guarded {
   Step next(TimePoint now) {
     Step step = client_.next(now);
     if (client_.before_dot()) {
-      std::string refusal = mda_.refusal();
+      const std::string refusal = mda_.refusal();
       dot_allowed = refusal.empty() ? 1 : 0;
-      client_.permit_dot(std::move(refusal));
+      client_.permit_dot(refusal);
       step = client_.next(now);
     }
     return step;
@@ -193,7 +194,7 @@ void run(Agent& agent) {
   std::exception_ptr thrown;
   bool ended = false;
   asio::co_spawn(io, deliver(agent, mda), [&](std::exception_ptr exception) {
-    thrown = exception;
+    thrown = std::move(exception);
     ended = true;
   });
   while (!ended && io.run_one() > 0) {

@@ -64,6 +64,7 @@ Result<std::variant<Request, Text>> read_request(const std::vector<std::string>&
 
   const std::vector<std::string> words = with_addresses_bound(argv);
   std::vector<const char*> pointers;
+  pointers.reserve(words.size());
   for (const std::string& word : words) pointers.push_back(word.c_str());
   auto read = app::read_options(app, static_cast<int>(pointers.size()), pointers.data());
   if (!read) return tl::unexpected(std::move(read.error()));
