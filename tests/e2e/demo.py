@@ -3,6 +3,7 @@
 
 import os
 import re
+import signal
 import socket
 import sys
 import threading
@@ -174,27 +175,31 @@ def main():
             listener = socket.create_server(("127.0.0.1", KEEP_PORT))
         except OSError:
             listener = socket.create_server(("127.0.0.1", 0))
-    enter()
-    sys.stdout.reconfigure(line_buffering=True)
-    print(bold("mailbridge: real OpenSMTPD, rspamd and Dovecot, alone with each other in a private throw-away"))
-    print(PICTURE)
-    stack = None
+    stack, shown = None, False
     try:
+        enter()
+        sys.stdout.reconfigure(line_buffering=True)
+        print(bold("mailbridge: real OpenSMTPD, rspamd and Dovecot, alone with each other in a private throw-away"))
+        print(PICTURE)
         stack = Stack("virtual-users", progress=lambda text: print(dim(f"-- {text}")))
         stack.start()
         demo = Demo(stack)
         demo.run()
         if demo.surprises:
             sys.exit(paint("31", f"\n{len(demo.surprises)} of these went another way than they should."))
+        shown = True
         if listener:
             keep(stack, listener, first_process)
         print(f"\n{bold('All five went where they should.')} Nothing of this is left running; "
               "the configuration is smtpd-conf/virtual-users.")
     except KeyboardInterrupt:
         print("\nStopped.")
+        if not shown:
+            sys.exit(128 + signal.SIGINT)
     except StackError as error:
         sys.exit(paint("31", f"\n{error}"))
     finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         if stack:
             stack.stop()
 

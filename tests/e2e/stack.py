@@ -101,7 +101,10 @@ def enter():
             pid, status = os.wait()
             if pid == main:
                 os._exit(os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 1)
-    _furnish()
+    try:
+        _furnish()
+    except StackError as error:
+        sys.exit(str(error))
 
 
 def _mount(*arguments):
@@ -109,7 +112,10 @@ def _mount(*arguments):
 
 
 def _furnish():
-    _mount("--make-rprivate", "/")
+    try:
+        _mount("--make-rprivate", "/")
+    except StackError as error:
+        raise StackError(f"{error}In a chroot? Its directory must be a mount point: mount --bind DIR DIR, then chroot DIR.") from None
     _mount("-t", "proc", "proc", "/proc")
     _mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run")
     for directory in ("/var/spool", "/var/log", "/var/mail", "/var/lib/dovecot", "/var/lib/rspamd"):
