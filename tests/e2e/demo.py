@@ -155,6 +155,7 @@ def keep(stack, listener, first_process):
    tests/e2e/smtp.py 127.0.0.1:{port} bob@example.org "[junk] Hello"
 
 Recipients: alice@example.org, bob@example.org, carol@example.org (her quota is 4 kB), alice@example.net.
+Their mailboxes: /proc/{first_process}/root/var/mail/vhosts/DOMAIN/USER, and .Junk in it.
 In the Subject [junk], [spam], [later] and [subject] force a verdict. What happens is shown below.
 {bold('Ctrl-C')} here or {bold(f'kill {first_process}')} elsewhere stops everything and leaves nothing behind.
 """, flush=True)
