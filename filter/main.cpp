@@ -31,6 +31,16 @@ struct Options {
   bool check_config = false;
 };
 
+// From 0.1 seconds on. CLI::Range would take nan.
+CLI::Validator seconds_up_to(int most) {
+  const auto check = [most](const std::string& text) {
+    double value = 0;
+    if (CLI::detail::lexical_cast(text, value) && value >= 0.1 && value <= most) return std::string();
+    return "a number of seconds from 0.1 to " + std::to_string(most) + " is wanted, not " + text;
+  };
+  return {check, {}};
+}
+
 void declare(CLI::App& app, Options& options) {
   const auto endpoint = [](const std::string& text) {
     const auto parsed = parse_http_endpoint(text);
@@ -42,10 +52,10 @@ void declare(CLI::App& app, Options& options) {
   app.add_option("--settings-id", options.settings_id, "rspamd's Settings-ID for every message")->type_name("ID");
   app.add_option("--connect-timeout", options.connect_timeout, "for reaching rspamd")
       ->type_name("SECONDS")
-      ->check(CLI::Range(0.1, 60.0));
+      ->check(seconds_up_to(60));
   app.add_option("--scan-timeout", options.scan_timeout, "for the whole scan, connect included")
       ->type_name("SECONDS")
-      ->check(CLI::Range(0.1, 600.0));
+      ->check(seconds_up_to(600));
   app.add_option("--on-error", options.on_error, "what becomes of a message that cannot be scanned")
       ->check(CLI::IsMember({"tempfail", "accept"}));
   app.add_option("--record", options.record, "write everything, mail included, to a transcript in this directory")

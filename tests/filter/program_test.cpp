@@ -297,7 +297,9 @@ TEST(FilterProgram, AWrongOptionNeverTakesSmtpdDown) {
   const Row rows[] = {
       {{"--no-such-option"}, "--no-such-option"},
       {{"--rspamd", "ftp://x"}, "--rspamd: an rspamd endpoint begins with 'http://' or 'unix:/'"},
-      {{"--scan-timeout", "0"}, "--scan-timeout"},
+      {{"--scan-timeout", "0"}, "--scan-timeout: a number of seconds from 0.1 to 600 is wanted, not 0"},
+      {{"--scan-timeout", "nan"}, "--scan-timeout: a number of seconds from 0.1 to 600 is wanted, not nan"},
+      {{"--connect-timeout", "60.1"}, "--connect-timeout: a number of seconds from 0.1 to 60 is wanted, not 60.1"},
       {{"--on-error", "explode"}, "--on-error"},
       {{"--config", path}, path + ":2: scan-timeout: "},
       {{"--config", "/nonexistent"}, "/nonexistent: No such file or directory"},
