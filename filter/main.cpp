@@ -1,4 +1,5 @@
 // filter-mailbridge: options, and the rule that a wrong one never takes smtpd down. See docs/filter-mailbridge.8.
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -91,6 +92,14 @@ bool started_by_smtpd() {
   return fstat(STDIN_FILENO, &status) == 0 && S_ISSOCK(status.st_mode);
 }
 
+// Each scan holds a socket. smtpd takes as many sessions as the hard limit allows, and a filter inherits the soft one.
+void raise_descriptor_limit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 int run(int argc, char** argv) {
   Options options;
   CLI::App app("OpenSMTPD filter that asks rspamd", "filter-mailbridge");
@@ -126,6 +135,7 @@ int run(int argc, char** argv) {
   }
   net::open_log(options.log_target == "stderr" ? net::LogTarget::stderr_stream : net::LogTarget::syslog,
                 level_of(options.log_level), "filter-mailbridge");
+  raise_descriptor_limit();
   filter::serve(settings_of(options));
 }
 
@@ -133,7 +143,8 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);
-  std::signal(SIGHUP, SIG_IGN);  // a filter that ends takes smtpd with it
+  std::signal(SIGHUP, SIG_IGN);   // a filter that ends takes smtpd with it
+  std::signal(SIGXFSZ, SIG_IGN);  // a recording can reach the limit of file sizes
   try {
     return run(argc, argv);
   } catch (const std::exception& error) {

@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -12,6 +13,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <memory>
 #include <thread>
 
 #include "base/transcript.hpp"
@@ -38,6 +40,24 @@ void hear_request(Peer& peer) {
   const std::size_t size = head.size() + std::stoul(head.substr(at));
   while (peer.heard().size() < size) peer.hear_until("\n");
 }
+
+// What a program started meanwhile inherits.
+class SoftLimit {
+ public:
+  SoftLimit(__rlimit_resource resource, rlim_t value) : resource_(resource) {
+    getrlimit(resource_, &before_);
+    rlimit limit = before_;
+    limit.rlim_cur = value;
+    setrlimit(resource_, &limit);
+  }
+  ~SoftLimit() { setrlimit(resource_, &before_); }
+  SoftLimit(const SoftLimit&) = delete;
+  SoftLimit& operator=(const SoftLimit&) = delete;
+
+ private:
+  __rlimit_resource resource_;
+  rlimit before_{};
+};
 
 // smtpd's end of the socket.
 class Smtpd {
@@ -120,6 +140,7 @@ class Smtpd {
     hear("filter-result|0a|c0|");
     return hear("\n");
   }
+  pid_t pid() const { return pid_; }
   int leave() {
     close(fd_);
     fd_ = -1;
@@ -334,6 +355,34 @@ TEST(FilterProgram, SaysWhatItIsWhenNobodyServes) {
   const test::Ended ended = test::run({{MB_FILTER}, {}, ""});
   EXPECT_EQ(ended.status, 1);
   EXPECT_NE(ended.err.find("standard input is no socket"), std::string::npos);
+}
+
+TEST(FilterProgram, AsManyScansAtOnceAsTheHardLimitOfDescriptorsAllows) {
+  std::unique_ptr<Smtpd> smtpd;
+  {
+    const SoftLimit few(RLIMIT_NOFILE, 64);
+    smtpd = std::make_unique<Smtpd>(std::vector<std::string>{"--rspamd", "unix:/nonexistent", "--log-target", "stderr"});
+  }
+  rlimit own{};
+  rlimit limit{};
+  ASSERT_EQ(prlimit(smtpd->pid(), RLIMIT_NOFILE, nullptr, &limit), 0);
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &own), 0);
+  EXPECT_EQ(limit.rlim_cur, own.rlim_max);
+}
+
+TEST(FilterProgram, ARecordingThatMayNotGrowStopsNoMail) {
+  const std::filesystem::path directory = ::testing::TempDir() + "short." + std::to_string(getpid());
+  std::filesystem::create_directory(directory);
+  std::unique_ptr<Smtpd> smtpd;
+  {
+    const SoftLimit small(RLIMIT_FSIZE, 100);
+    smtpd = std::make_unique<Smtpd>(
+        std::vector<std::string>{"--rspamd", "unix:/nonexistent", "--log-target", "stderr", "--record", directory.string()});
+  }
+  smtpd->mail();
+  EXPECT_EQ(smtpd->answer(), deferred);
+  EXPECT_EQ(smtpd->leave(), 0);
+  std::filesystem::remove_all(directory);
 }
 
 TEST(FilterProgram, ARecordingPlaysAgain) {
