@@ -10,7 +10,8 @@ namespace mailbridge {
 class LineBuffer {
  public:
   // A line longer than `max` bytes is given cut to its first `max` bytes, with `cut` set; the rest up to its LF is dropped.
-  explicit LineBuffer(std::size_t max) : max_(max) {}
+  // All memory is taken here, so that feed() throws only what its callback throws.
+  explicit LineBuffer(std::size_t max) : max_(max) { held_.reserve(max); }
 
   // Calls on_line(std::string_view line, bool cut) for every line that ends within `bytes`. A line that lies whole within `bytes`
   // is not copied. The view is valid during the call only.

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <exception>
 #include <memory>
 #include <optional>
@@ -52,8 +53,7 @@ class App {
         io_.run();
         leave();
       } catch (const std::exception& error) {
-        // Whatever it was (memory, most likely), smtpd and the other sessions are better off with us than without.
-        net::log(Level::error, std::string("carrying on after: ") + error.what());
+        carry_on_after(error);
       }
     }
   }
@@ -62,15 +62,32 @@ class App {
   // Whole milliseconds since start, so that a recording's T lanes lead to the same figures when it is played.
   TimePoint now() const { return start_ + std::chrono::floor<std::chrono::milliseconds>(Clock::now() - start_); }
 
+  // Whatever it was (memory, most likely), smtpd and the other sessions are better off with us than without.
+  static void carry_on_after(const std::exception& error) noexcept {
+    char line[200];
+    std::snprintf(line, sizeof line, "carrying on after: %s", error.what());
+    net::log(Level::error, line);
+  }
+
+  // A gap in the recording is better than bytes written twice or not at all.
+  template <class Entry>
+  void record(Entry entry) noexcept {
+    try {
+      if (recorder_) entry(*recorder_);
+    } catch (const std::exception& error) {
+      carry_on_after(error);
+    }
+  }
+
   void read() {
     in_.async_read_some(asio::buffer(in_buffer_), [this](const asio::error_code& error, std::size_t n) {
       if (error) return leave();
       const std::string_view bytes(in_buffer_.data(), n);
       const TimePoint at = now();
-      if (recorder_) recorder_->smtpd('>', bytes, at);
-      // The next read is under way whatever the engine throws, and into the other buffer: Asio reads what is there at once.
+      // The next read is under way whatever is thrown, and into the other buffer: Asio reads what is there at once.
       used_buffer_.swap(in_buffer_);
       read();
+      record([&](Recorder& to) { to.smtpd('>', bytes, at); });
       engine_.receive(bytes, at);
       pump();
     });
@@ -79,7 +96,11 @@ class App {
   // What the engine wants done. To be called after anything was said to it.
   void pump() {
     for (Command& command : engine_.take_commands()) {
-      std::visit([this](auto& wanted) { carry_out(wanted); }, command);
+      try {
+        std::visit([this](auto& wanted) { carry_out(wanted); }, command);
+      } catch (const std::exception& error) {
+        carry_on_after(error);  // a scan that did not start is given up at its deadline
+      }
     }
     write();
     if (const auto due = engine_.next_deadline(); due && due != deadline_.expiry()) {
@@ -94,7 +115,7 @@ class App {
   }
 
   void carry_out(Note& note) {
-    if (recorder_) recorder_->note(note, now());
+    record([&](Recorder& to) { to.note(note, now()); });
     net::log(note);
   }
 
@@ -107,9 +128,17 @@ class App {
     const auto signal = std::make_shared<asio::cancellation_signal>();
     scans_.emplace(id, signal);
     asio::co_spawn(io_, scan(std::move(command)),
-                   asio::bind_cancellation_slot(signal->slot(), [this, id, signal](const std::exception_ptr&) {
-                     scans_.erase(id);  // a cancelled scan ends with an exception, and its result is no longer wanted
+                   asio::bind_cancellation_slot(signal->slot(), [this, id, signal](const std::exception_ptr& thrown) {
+                     scans_.erase(id);
+                     if (thrown) scan_broke_off(id);
                    }));
+  }
+
+  // A cancelled scan ends with an exception too, but its result is no longer wanted.
+  void scan_broke_off(ScanId id) {
+    engine_.scan_finished(id, tl::unexpected(rspamd::ScanFailure{rspamd::ScanFailure::Kind::unreachable, "out of resources"}),
+                          now());
+    pump();
   }
 
   asio::awaitable<void> scan(StartScan command) {
@@ -118,7 +147,7 @@ class App {
     TimePoint at = now();  // of what the engine is told about at the end, so that a recording leads to the same figures
     const auto watch = [&](char direction, std::string_view bytes) {
       at = now();
-      if (recorder_) recorder_->rspamd(id, direction, bytes, at);
+      record([&](Recorder& to) { to.rspamd(id, direction, bytes, at); });
     };
     auto socket =
         co_await net::connect(settings_.engine.rspamd, std::min(command.until, Clock::now() + settings_.connect_timeout));
@@ -142,7 +171,7 @@ class App {
     if (bytes.empty()) return;
     asio::error_code error;
     const std::size_t n = out_.write_some(asio::buffer(bytes), error);
-    if (!error) written(n);
+    if (!error) written(bytes.substr(0, n));
     else if (error != asio::error::would_block && error != asio::error::try_again) return leave();
     if (engine_.output().empty()) return;
     writing_ = true;
@@ -152,9 +181,9 @@ class App {
     });
   }
 
-  void written(std::size_t n) {
-    if (recorder_) recorder_->smtpd('<', engine_.output().substr(0, n), now());
-    engine_.written(n);
+  void written(std::string_view bytes) {
+    record([&](Recorder& to) { to.smtpd('<', bytes, now()); });
+    engine_.written(bytes.size());
   }
 
   [[noreturn]] void leave() {
@@ -167,7 +196,7 @@ class App {
       if (::poll(&poll, 1, farewell_ms) != 1) break;
       const ssize_t n = ::write(STDOUT_FILENO, bytes.data(), bytes.size());
       if (n <= 0) break;
-      written(static_cast<std::size_t>(n));
+      written(bytes.substr(0, static_cast<std::size_t>(n)));
     }
     _exit(0);
   }

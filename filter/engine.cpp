@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
+#include <new>
 #include <utility>
 
 #include "base/dot_stuffing.hpp"
@@ -73,10 +74,40 @@ std::string top_symbols(std::vector<rspamd::Symbol> symbols) {
 
 }  // namespace
 
-Engine::Engine(Settings settings) : settings_(std::move(settings)), lines_(max_smtpd_line) {}
+Engine::Engine(Settings settings) : settings_(std::move(settings)), lines_(max_smtpd_line) {
+  out_.reserve(output_window + max_smtpd_line);
+}
 
 void Engine::receive(std::string_view bytes, TimePoint now) {
-  lines_.feed(bytes, [&](std::string_view line, bool cut) { on_line(line, cut, now); });
+  lines_.feed(bytes, [&](std::string_view line, bool cut) {
+    try {
+      on_line(line, cut, now);
+    } catch (const std::bad_alloc&) {
+      if (const auto parsed = parse_line(line)) forget(parsed->session_key);
+      on_line(line, cut, now);
+    }
+  });
+}
+
+// What is on its way to smtpd stays.
+void Engine::forget(std::uint64_t session_key) {
+  const auto session = sessions_.find(session_key);
+  if (session == sessions_.end()) return;
+  const std::optional<ScanId> scan = session->second.tx.scan;
+  const std::string id = std::move(session->second.id);
+  sessions_.erase(session);
+  if (scan) scans_.erase(*scan);
+  note(Level::error, "session=" + id + " is given up: out of memory");
+  if (scan) commands_.emplace_back(CancelScan{*scan});
+}
+
+// One append, so that there is never a part of a line.
+void Engine::answer(std::string_view kind, Version version, std::string_view session, std::string_view token,
+                    std::string_view what) {
+  std::string line = answer_prefix(kind, dialect_of(version), session, token);
+  line += what;
+  line += '\n';
+  out_ += line;
 }
 
 void Engine::on_line(std::string_view text, bool cut, TimePoint now) {
@@ -151,19 +182,16 @@ void Engine::on_line(std::string_view text, bool cut, TimePoint now) {
       if (session) return engine.on_data_line(*session, event, cut, now);
       // A session that is gone, or one whose beginning we never saw: nothing is kept of it, and its message is refused.
       if (!is_end_of_data(event.line)) return;
-      engine.out_ += answer_prefix("filter-dataline", dialect_of(line.version), line.session, event.token);
-      engine.out_ += ".\n";
+      engine.answer("filter-dataline", line.version, line.session, event.token, ".");
     }
     void operator()(const Commit& event) const {
       const std::string_view refusal = session ? engine.on_commit(*session) : no_verdict;
-      engine.out_ += answer_prefix("filter-result", dialect_of(line.version), line.session, event.token);
-      engine.out_ += refusal.empty() ? "proceed" : "reject|";
-      engine.out_ += refusal;
-      engine.out_ += '\n';
+      const std::string what = refusal.empty() ? "proceed" : "reject|" + std::string(refusal);
+      engine.answer("filter-result", line.version, line.session, event.token, what);
     }
     void operator()(const OtherRequest& event) const {
       engine.note(Level::warn, "smtpd asked about a phase that was not registered: " + printable(event.phase, 40));
-      engine.out_ += answer_prefix("filter-result", dialect_of(line.version), line.session, event.token) + "proceed\n";
+      engine.answer("filter-result", line.version, line.session, event.token, "proceed");
     }
   };
   std::visit(Visitor{*this, *line, session, cut, now}, line->event);
@@ -173,8 +201,8 @@ void Engine::on_config(const Config& config) {
   if (config.key == "admd") admd_ = config.value;
   if (config.key == "smtpd-version") smtpd_version_ = config.value;
   if (config.key != "ready" || registered_) return;
-  registered_ = true;
   out_ += registrations;
+  registered_ = true;
   note(Level::info, "registered with OpenSMTPD " + printable(smtpd_version_, 40));
 }
 
@@ -240,7 +268,13 @@ void Engine::scan_finished(ScanId id, const rspamd::ScanResult& result, TimePoin
   Session& session = sessions_.at(scan->second.session_key);
   scans_.erase(scan);
   session.tx.scan.reset();
-  decide(session, result, now);
+  try {
+    decide(session, result, now);
+  } catch (const std::bad_alloc&) {
+    session.tx.message.reset();
+    answer("filter-dataline", session.version, session.id, session.tx.data_token, ".");
+    forget(session.key);
+  }
 }
 
 void Engine::tick(TimePoint now) {
@@ -274,9 +308,9 @@ void Engine::decide(Session& session, const rspamd::ScanResult& result, TimePoin
   append_field(tx.log, "scan_ms", milliseconds(now - tx.scan_started));
   if (!decision.refusal.empty()) return refuse(session, decision.refusal);
   append_field(tx.log, "answer", "proceed");
-  tx.answered = true;
   emissions_.push_back({session.key, answer_prefix("filter-dataline", dialect_of(session.version), session.id, tx.data_token),
                         std::move(decision.header_bytes), 0, std::move(tx.message), decision.body_from});
+  tx.answered = true;
 }
 
 // Nothing of a refused message goes back: smtpd would only throw it away.
@@ -284,11 +318,9 @@ void Engine::refuse(Session& session, std::string_view refusal) {
   Transaction& tx = session.tx;
   append_field(tx.log, "answer", refusal);
   tx.refusal = refusal;
-  tx.answered = true;
   tx.message.reset();
-  if (!tx.ended) return;
-  out_ += answer_prefix("filter-dataline", dialect_of(session.version), session.id, tx.data_token);
-  out_ += ".\n";
+  if (tx.ended) answer("filter-dataline", session.version, session.id, tx.data_token, ".");
+  tx.answered = true;
 }
 
 std::string_view Engine::on_commit(Session& session) {
@@ -346,13 +378,14 @@ void Engine::refill() {
     const bool in_head = emission.head_offset < emission.head.size();
     const std::string_view rest =
         in_head ? std::string_view(emission.head).substr(emission.head_offset) : emission.message->from(emission.offset);
+    const std::size_t lf = rest.empty() ? 0 : rest.find('\n');    // every line of ours ends in CRLF
+    out_.reserve(out_.size() + emission.prefix.size() + lf + 2);  // a line goes in whole or not at all
     out_ += emission.prefix;
     if (rest.empty()) {
       out_ += ".\n";
       emissions_.pop_front();
       continue;
     }
-    const std::size_t lf = rest.find('\n');  // every line of ours ends in CRLF
     const std::string_view line = rest.substr(0, lf - 1);
     if (needs_dot(line)) out_ += '.';
     out_ += line;

@@ -9,6 +9,9 @@
 // A transaction lives from tx-begin (or its first data-line, which can overtake reports) to tx-reset or link-disconnect, which
 // also drop its scan. Scans are named by an id that is never used twice: a result whose transaction is gone is no error.
 //
+// When memory runs out over a session's line or verdict, the session is forgotten: its message is refused like that of a session
+// whose beginning we never saw. So the members below throw only when there is not even memory for that.
+//
 // Invariants, asserted by tests and fuzzers: each request is answered once, within the scan's deadline as long as tick() is
 // called; nothing of a message follows its "."; no data-line is longer than max_dataline; nothing but ids and tokens that smtpd
 // sent is echoed.
@@ -120,6 +123,8 @@ class Engine {
   };
 
   void on_line(std::string_view line, bool cut, TimePoint now);
+  void forget(std::uint64_t session_key);
+  void answer(std::string_view kind, Version version, std::string_view session, std::string_view token, std::string_view what);
   void on_config(const Config& config);
   void on_data_line(Session& session, const DataLine& event, bool cut, TimePoint now);
   std::string_view on_commit(Session& session);

@@ -385,6 +385,31 @@ TEST(FilterProgram, ARecordingThatMayNotGrowStopsNoMail) {
   std::filesystem::remove_all(directory);
 }
 
+#ifndef __SANITIZE_ADDRESS__  // which wants terabytes of addresses for itself
+TEST(FilterProgram, AMailThatMemoryDoesNotSufficeForIsDeferredAndNoOtherOne) {
+  ScriptedServer rspamd([](Peer& peer) { hear_request(peer), peer.say(reply(no_action)); });
+  std::unique_ptr<Smtpd> smtpd;
+  {
+    const SoftLimit small(RLIMIT_AS, rlim_t{64} << 20);
+    smtpd = std::make_unique<Smtpd>(with(rspamd));
+  }
+  smtpd->begin();
+  smtpd->data("Received: by us");
+  smtpd->data("");
+  const std::string large(60'000, 'x');
+  for (int i = 0; i < 1000; ++i) smtpd->data(large);
+  smtpd->data(".");
+  EXPECT_EQ(smtpd->answer(), deferred);
+  smtpd->report("tx-rollback", "|00000001");
+  smtpd->report("link-disconnect");
+  smtpd->mail();
+  EXPECT_EQ(smtpd->answer(), "proceed\n");
+  EXPECT_EQ(smtpd->leave(), 0);
+  EXPECT_EQ(rspamd.finish(), "");
+  EXPECT_EQ(rspamd.heard().size(), 1U) << "nothing of the large one is scanned";
+}
+#endif
+
 TEST(FilterProgram, ARecordingPlaysAgain) {
   const std::filesystem::path directory = ::testing::TempDir() + "recordings." + std::to_string(getpid());
   std::filesystem::create_directory(directory);
