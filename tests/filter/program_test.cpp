@@ -444,5 +444,48 @@ TEST(FilterProgram, ARecordingPlaysAgain) {
   std::filesystem::remove_all(directory);
 }
 
+TEST(FilterProgram, ARecordingOfAnUploadThatStoppedPlaysAgain) {
+  struct Row {
+    std::string name;
+    ScriptedServer::Script script;
+    bool client_leaves;
+  };
+  const Row rows[] = {
+      {"refuses in mid-upload",
+       [](Peer& peer) { peer.hear_line(), peer.say("HTTP/1.1 413 Too large\r\nContent-Length: 0\r\n\r\n"), peer.pause(100); },
+       false},
+      {"a verdict in mid-upload", [](Peer& peer) { peer.hear_line(), peer.say(reply(no_action)), peer.pause(100); }, false},
+      {"closes in mid-upload", [](Peer& peer) { peer.hear_line(); }, false},
+      {"takes no more", [](Peer& peer) { peer.pause(400); }, false},
+      {"takes no more, and the client leaves", [](Peer& peer) { peer.pause(400); }, true},
+  };
+  const std::string large(60'000, 'x');
+  for (const Row& row : rows) {
+    const std::filesystem::path directory = ::testing::TempDir() + "stopped." + std::to_string(getpid());
+    std::filesystem::create_directory(directory);
+    ScriptedServer rspamd(row.script);
+    Smtpd smtpd(with(rspamd, {"--record", directory.string(), "--scan-timeout", "0.2"}));
+    smtpd.begin();
+    smtpd.data("Received: by us");
+    smtpd.data("");
+    for (int i = 0; i < 40; ++i) smtpd.data(large);  // more than a socket holds
+    smtpd.data(".");
+    if (!row.client_leaves) {
+      EXPECT_EQ(smtpd.answer(), deferred) << row.name;
+    }
+    smtpd.report("tx-rollback", "|00000001");
+    smtpd.report("link-disconnect");
+    EXPECT_EQ(smtpd.leave(), 0) << row.name;
+    for (const auto& entry : std::filesystem::directory_iterator(directory)) {
+      std::ifstream in(entry.path(), std::ios::binary);
+      const std::string text{std::istreambuf_iterator<char>(in), {}};
+      const auto played = mailbridge::testing::play_filter(transcript::parse(text), {});
+      for (const std::string& difference : played.differences) ADD_FAILURE() << row.name << ": " << difference.substr(0, 200);
+      EXPECT_EQ(played.violations, std::vector<std::string>{}) << row.name;
+    }
+    std::filesystem::remove_all(directory);
+  }
+}
+
 }  // namespace
 }  // namespace mailbridge

@@ -29,7 +29,11 @@ std::optional<Ending> parse_ending(std::string_view text) {
 class Player {
  public:
   Player(const std::vector<Line>& lines, const Manner& manner)
-      : lines_(lines), manner_(manner), random_(manner.seed), engine_(settings()) {}
+      : lines_(lines), manner_(manner), random_(manner.seed), engine_(settings()) {
+    for (const Line& line : lines) {
+      if (line.lane == 'R' && line.direction == '<') taken_[line.number] += line.text.size();
+    }
+  }
 
   Played play() {
     bool expects = false;
@@ -48,13 +52,8 @@ class Player {
       }
     }
     if (!expects) differ("the transcript expects nothing");
-    if (!broken()) {
-      if (!expected_smtpd_.empty() && played_.to_smtpd != expected_smtpd_) differ("more was written to smtpd than expected");
-      for (const auto& [number, expected] : expected_rspamd_) {
-        if (played_.to_rspamd[number] != expected)
-          differ("more was written to rspamd than expected, scan " + std::to_string(number));
-      }
-    }
+    if (!broken() && !expected_smtpd_.empty() && played_.to_smtpd != expected_smtpd_)
+      differ("more was written to smtpd than expected");
     if (!gone_) {
       pass(std::chrono::hours(1));
       host_.settled();
@@ -251,7 +250,12 @@ class Player {
     }
     if (!send) return false;
     if (send->bytes.empty()) violate("an empty Send");
-    const std::string_view part = cut(send->bytes);
+    std::string_view wanted = send->bytes;
+    if (const auto taken = taken_.find(number); taken != taken_.end()) {
+      wanted = wanted.substr(0, taken->second - played_.to_rspamd[number].size());
+      if (wanted.empty()) return false;
+    }
+    const std::string_view part = cut(wanted);
     played_.to_rspamd[number] += part;
     scan.exchange.sent(part.size());
     return true;
@@ -264,6 +268,7 @@ class Player {
   filter::Engine engine_;
   SmtpdHost host_;
   std::map<unsigned, Scan> scans_;
+  std::map<unsigned, std::size_t> taken_;  // what rspamd takes of a request, where the transcript has it: it may stop reading
   TimePoint now_ = TimePoint(std::chrono::hours(1));
   std::string expected_smtpd_;
   std::map<unsigned, std::string> expected_rspamd_;
