@@ -39,20 +39,25 @@ using Step = std::variant<Send, Await, Done>;
 struct Ending {
   enum class Kind { closed, timed_out, failed };
   Kind kind;
-  std::string error = {};  // failed: the system's words ("Connection reset by peer")
+  std::string error = {};  // failed: the system's words ("Connection reset by peer"); timed_out: what there was no time for
 };
 
-// As a transcript names it: "closed", "timed_out", "failed Connection reset by peer".
+// As a transcript names it: "closed", "timed_out", "failed Connection reset by peer",
+// "timed_out no connection in time".
 inline std::string to_string(const Ending& ending) {
+  std::string text;
   switch (ending.kind) {
     case Ending::Kind::closed:
-      return "closed";
+      text = "closed";
+      break;
     case Ending::Kind::timed_out:
-      return "timed_out";
+      text = "timed_out";
+      break;
     case Ending::Kind::failed:
+      text = "failed";
       break;
   }
-  return ending.error.empty() ? "failed" : "failed " + ending.error;
+  return ending.error.empty() ? text : text + " " + ending.error;
 }
 
 template <class M>

@@ -149,14 +149,15 @@ class App {
       at = now();
       record([&](Recorder& to) { to.rspamd(id, direction, bytes, at); });
     };
-    auto socket =
-        co_await net::connect(settings_.engine.rspamd, std::min(command.until, Clock::now() + settings_.connect_timeout));
+    const TimePoint until = std::min(command.until, Clock::now() + settings_.connect_timeout);
+    auto socket = co_await net::connect(settings_.engine.rspamd, until);
     if (socket) {
       co_await net::converse(*socket, exchange, watch);
       socket->close();
     } else {
       const net::ConnectError& error = socket.error();
-      const Ending ending{error.timed_out ? Ending::Kind::timed_out : Ending::Kind::failed, error.what};
+      Ending ending{error.timed_out ? Ending::Kind::timed_out : Ending::Kind::failed, error.what};
+      if (error.timed_out && until == command.until) ending.error.clear();  // the scan's own deadline
       watch('!', to_string(ending));
       exchange.end(ending);
     }

@@ -57,7 +57,8 @@ void Exchange::end(const Ending& ending) {
   if (reader_.complete() || reader_.fault() || status >= 300) return judge();
   switch (ending.kind) {
     case Ending::Kind::timed_out:
-      return fail(ScanFailure::Kind::timed_out, "no complete reply within the time given");
+      return fail(ScanFailure::Kind::timed_out,
+                  ending.error.empty() ? "no complete reply within the time given" : printable(ending.error, max_reason));
     case Ending::Kind::failed:
       return fail(ScanFailure::Kind::unreachable, printable(ending.error, max_reason));
     case Ending::Kind::closed:

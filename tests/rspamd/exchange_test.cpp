@@ -265,5 +265,11 @@ TEST(Exchange, NoTruncationIsAVerdict) {
   }
 }
 
+TEST(Exchange, SaysWhatThereWasNoTimeFor) {
+  Exchange exchange("POST\r\n\r\n", std::make_shared<mail::Message>(), TimePoint());
+  exchange.end({Ending::Kind::timed_out, "no connection in time"});
+  EXPECT_EQ(exchange.result().error().what, "no connection in time");
+}
+
 }  // namespace
 }  // namespace mailbridge::rspamd
