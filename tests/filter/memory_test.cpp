@@ -19,8 +19,11 @@ struct AllocationsWork {
 
 }  // namespace
 
+[[gnu::noinline]] void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
+  return failing > 0 && --failing == 0 ? nullptr : std::malloc(size);
+}
 [[gnu::noinline]] void* operator new(std::size_t size) {
-  void* memory = failing > 0 && --failing == 0 ? nullptr : std::malloc(size);
+  void* memory = operator new(size, std::nothrow);
   if (!memory) throw std::bad_alloc();
   return memory;
 }
