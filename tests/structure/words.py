@@ -14,11 +14,14 @@ COMMON = {"/", "/build", "/builds", "/home", "/mnt", "/opt", "/root", "/srv", "/
 
 def tracked(project):
     """What git knows; without git, everything but what is hidden or built."""
-    git = subprocess.run(["git", "-C", project, "ls-files", "-z"], capture_output=True, text=True, check=False)
-    names = git.stdout.split("\0")[:-1] if git.returncode == 0 else []
+    try:
+        git = subprocess.run(["git", "-C", project, "ls-files", "-z"], capture_output=True, text=True, check=False)
+        names = git.stdout.split("\0")[:-1] if git.returncode == 0 else []
+    except FileNotFoundError:
+        names = []
     if names:
         return [project / name for name in names if (project / name).is_file()]
-    return [file for file in project.rglob("*") if file.is_file() and not re.match(r"\.git/|build", str(file.relative_to(project)))]
+    return [file for file in project.rglob("*") if file.is_file() and not re.match(r"\.git(/|$)|build", str(file.relative_to(project)))]
 
 
 def check(project, home=None):
