@@ -63,7 +63,7 @@ TEST(Connect, ByName) {
   asio::io_context io;
   auto endpoint = std::get<TcpEndpoint>(*parse_lmtp_endpoint(server.endpoint()));
   endpoint.host = "localhost";  // its first address may be ::1, where nobody listens
-  EXPECT_TRUE(try_connect(io, endpoint, std::chrono::seconds(5)).socket);
+  EXPECT_TRUE(try_connect(io, endpoint, std::chrono::seconds(5)).socket) << "does /etc/hosts know localhost?";
 }
 
 TEST(Connect, WhatIsWrongHasANumber) {
