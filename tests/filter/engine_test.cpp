@@ -272,6 +272,27 @@ TEST_F(EngineTest, OutputIsBoundedWhileAMessageIsWritten) {
   EXPECT_EQ(total, 20'000U * (22 + 70 + 1) + 22 + 2);
 }
 
+TEST_F(EngineTest, ATransactionThatEndsWhileItsMailIsWrittenLeavesNothingBehind) {
+  std::string lines = begin("0a");
+  for (int i = 0; i < 20'000; ++i) lines += data("0a", std::string(70, 'x'));
+  smtpd(lines + data("0a", ".") + begin("0b") + mail("0b"));
+  finish(1, "no action");
+  finish(2, "no action");
+  const std::size_t offered = engine.output().size();
+  engine.written(1000);  // in the middle of a line
+  smtpd(report("0a", "tx-rollback|00000001") + report("0a", "tx-reset|00000001"));
+  const std::string rest = output();
+  EXPECT_LT(rest.size(), offered + 1000) << "what was under way, and the other session's mail";
+  EXPECT_EQ(rest.find("filter-dataline|0a|d0|.\n"), std::string::npos);
+  const std::size_t other = rest.find("\nfilter-dataline|0b|d0|Received: by us\n");
+  ASSERT_NE(other, std::string::npos);
+  EXPECT_TRUE(rest.substr(0, other).ends_with("|" + std::string(70, 'x'))) << "no line is cut off";
+  EXPECT_TRUE(rest.ends_with("filter-dataline|0b|d0|.\n"));
+  smtpd(transaction("0a") + mail("0a"));
+  finish(3, "no action");
+  EXPECT_TRUE(output().ends_with("filter-dataline|0a|d0|.\n"));
+}
+
 TEST_F(EngineTest, EndOfInputEndsEverything) {
   smtpd(begin("0a") + mail("0a") + begin("0b"));
   engine.end_of_input();

@@ -370,6 +370,28 @@ TEST(FilterProgram, AsManyScansAtOnceAsTheHardLimitOfDescriptorsAllows) {
   EXPECT_EQ(limit.rlim_cur, own.rlim_max);
 }
 
+TEST(FilterProgram, WithoutADescriptorForTheScanTheMailIsDeferred) {
+  ScriptedServer rspamd([](Peer& peer) { hear_request(peer), peer.say(reply(no_action)); });
+  Smtpd smtpd(with(rspamd));
+  rlimit before{};
+  ASSERT_EQ(prlimit(smtpd.pid(), RLIMIT_NOFILE, nullptr, &before), 0);
+  rlimit none = before;  // the lowest number that is free: a limit of so many leaves none
+  for (none.rlim_cur = 0; std::filesystem::exists(
+           std::filesystem::symlink_status("/proc/" + std::to_string(smtpd.pid()) + "/fd/" + std::to_string(none.rlim_cur)));) {
+    ++none.rlim_cur;
+  }
+  ASSERT_EQ(prlimit(smtpd.pid(), RLIMIT_NOFILE, &none, nullptr), 0);
+  smtpd.mail();
+  EXPECT_EQ(smtpd.answer(), deferred);
+  smtpd.report("tx-rollback", "|00000001");
+  smtpd.report("tx-reset", "|00000001");
+  ASSERT_EQ(prlimit(smtpd.pid(), RLIMIT_NOFILE, &before, nullptr), 0);
+  smtpd.mail();
+  EXPECT_EQ(smtpd.answer(), "proceed\n");
+  EXPECT_EQ(smtpd.leave(), 0);
+  EXPECT_NE(smtpd.errors().find("error=unreachable reason=\"Too many open files\""), std::string::npos);
+}
+
 TEST(FilterProgram, ARecordingThatMayNotGrowStopsNoMail) {
   const std::filesystem::path directory = ::testing::TempDir() + "short." + std::to_string(getpid());
   std::filesystem::create_directory(directory);
