@@ -85,6 +85,7 @@ void SmtpdHost::line_heard(std::string_view line, bool cut) {
   if (!data && kind != "filter-result") return broken("a line smtpd does not know", line);
   const std::string first(take(rest));
   const std::string second(take(rest));
+  Session* meant = nullptr;  // with versions mixed, as only a fuzzer does, there can be two: then the one that waits for this
   for (auto& [key, session] : sessions_) {
     for (const bool token_first : session.token_first) {
       const std::string& id = token_first ? second : first;
@@ -92,10 +93,12 @@ void SmtpdHost::line_heard(std::string_view line, bool cut) {
       const auto [end, error] = std::from_chars(id.data(), id.data() + id.size(), value, 16);
       if (error != std::errc{} || end != id.data() + id.size() || value != key) continue;
       if (!session.tokens.contains(token_first ? first : second)) continue;
-      return data ? data_line(session, rest) : result(session, rest);
+      const bool waits = data ? session.stream.ended && !session.stream.dotted : !session.requests.empty();
+      if (!meant || waits) meant = &session;
     }
   }
-  broken("a session or token that smtpd never sent", line);
+  if (!meant) return broken("a session or token that smtpd never sent", line);
+  data ? data_line(*meant, rest) : result(*meant, rest);
 }
 
 void SmtpdHost::data_line(Session& session, std::string_view line) {
