@@ -2,7 +2,8 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdio>
+#include <charconv>
+#include <cmath>
 #include <new>
 #include <utility>
 
@@ -56,18 +57,25 @@ std::string milliseconds(Duration duration) {
 }
 
 std::string decimal(double value) {
-  std::array<char, 64> text{};
-  std::snprintf(text.data(), text.size(), "%.2f", value);
-  return text.data();
+  std::array<char, 32> text{};
+  const bool plain = std::abs(value) < 1e15;  // scores are; other numbers stay short in their shortest form
+  const auto [end, error] = plain ? std::to_chars(text.data(), text.data() + text.size(), value, std::chars_format::fixed, 2)
+                                  : std::to_chars(text.data(), text.data() + text.size(), value);
+  return {text.data(), end};
 }
 
-std::string top_symbols(std::vector<rspamd::Symbol> symbols) {
-  std::stable_sort(symbols.begin(), symbols.end(),
-                   [](const rspamd::Symbol& a, const rspamd::Symbol& b) { return std::abs(a.score) > std::abs(b.score); });
+std::string top_symbols(const std::vector<rspamd::Symbol>& symbols) {
+  std::vector<const rspamd::Symbol*> top;
+  top.reserve(symbols.size());
+  for (const rspamd::Symbol& symbol : symbols) top.push_back(&symbol);
+  const auto shown = top.begin() + static_cast<std::ptrdiff_t>(std::min(top.size(), symbols_logged));
+  std::partial_sort(top.begin(), shown, top.end(), [](const rspamd::Symbol* a, const rspamd::Symbol* b) {
+    return std::abs(a->score) != std::abs(b->score) ? std::abs(a->score) > std::abs(b->score) : a < b;
+  });
   std::string text;
-  for (std::size_t i = 0; i < symbols.size() && i < symbols_logged; ++i) {
-    if (i > 0) text += ',';
-    text += symbols[i].name + "(" + decimal(symbols[i].score) + ")";
+  for (auto symbol = top.begin(); symbol != shown; ++symbol) {
+    if (!text.empty()) text += ',';
+    text += (*symbol)->name + "(" + decimal((*symbol)->score) + ")";
   }
   return text;
 }
@@ -111,6 +119,11 @@ void Engine::answer(std::string_view kind, Version version, std::string_view ses
 }
 
 void Engine::on_line(std::string_view text, bool cut, TimePoint now) {
+  if (const auto data = repeated_.match(text)) {
+    if (const auto session = sessions_.find(repeated_.session_key()); session != sessions_.end()) {
+      return on_data_line(session->second, *data, cut, now);
+    }
+  }
   const auto line = parse_line(text);
   if (!line) return note(Level::error, line.error().what);
   if (const auto* config = std::get_if<Config>(&line->event)) return on_config(*config);
@@ -179,7 +192,10 @@ void Engine::on_line(std::string_view text, bool cut, TimePoint now) {
       if (session) engine.end_transaction(*session, "reset");
     }
     void operator()(const DataLine& event) const {
-      if (session) return engine.on_data_line(*session, event, cut, now);
+      if (session) {
+        engine.repeated_.remember(line, event);
+        return engine.on_data_line(*session, event, cut, now);
+      }
       // A session that is gone, or one whose beginning we never saw: nothing is kept of it, and its message is refused.
       if (!is_end_of_data(event.line)) return;
       engine.answer("filter-dataline", line.version, line.session, event.token, ".");

@@ -139,6 +139,7 @@ class Engine {
 
   Settings settings_;
   LineBuffer lines_;
+  RepeatedDataLine repeated_;
   std::string admd_;
   std::string smtpd_version_;
   bool registered_ = false;

@@ -157,6 +157,21 @@ Result<SmtpdLine> parse_line(std::string_view line) {
   return parsed;
 }
 
+void RepeatedDataLine::remember(const SmtpdLine& line, const DataLine& event) {
+  before_time_ = "filter|" + std::to_string(line.version.major) + "." + std::to_string(line.version.minor) + "|";
+  after_time_ = "|smtp-in|data-line|";
+  after_time_.append(line.session).append("|").append(event.token).append("|");
+  token_ = event.token;
+  session_key_ = line.session_key;
+}
+
+std::optional<DataLine> RepeatedDataLine::match(std::string_view line) const {
+  if (before_time_.empty() || !line.starts_with(before_time_)) return std::nullopt;
+  const std::size_t bar = line.find('|', before_time_.size());
+  if (bar == std::string_view::npos || !line.substr(bar).starts_with(after_time_)) return std::nullopt;
+  return DataLine{token_, line.substr(bar + after_time_.size())};
+}
+
 std::string answer_prefix(std::string_view kind, const Dialect& dialect, std::string_view session, std::string_view token) {
   std::string prefix;
   prefix.reserve(kind.size() + session.size() + token.size() + 3);

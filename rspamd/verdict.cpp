@@ -181,7 +181,11 @@ std::string_view to_string(ScanFailure::Kind kind) {
 }
 
 ScanResult parse_verdict(std::string_view json) {
-  simdjson::dom::parser parser;
+  // A parser keeps its buffers, some ten times its largest document: one that is used again spares an ordinary reply their pages.
+  constexpr std::size_t ordinary = 32 * 1024;
+  thread_local simdjson::dom::parser used_again;
+  simdjson::dom::parser for_a_large_one;
+  simdjson::dom::parser& parser = json.size() <= ordinary ? used_again : for_a_large_one;
   object reply;
   if (!parse(parser, json, reply)) return unreadable("the reply is not a JSON object");
   Verdict verdict;

@@ -88,6 +88,43 @@ TEST(SmtpdLine, AnswersStandInTheOrderTheVersionWants) {
   EXPECT_EQ(answer_prefix("filter-dataline", dialect_of({0, 7}), "5e", "70"), "filter-dataline|5e|70|");
 }
 
+TEST(SmtpdLine, ARepeatedDataLineIsReadAsAnyOther) {
+  const std::string first = "filter|0.7|1.000002|smtp-in|data-line|00ff|00aa|text";
+  const auto parsed = parse_line(first);
+  RepeatedDataLine repeated;
+  EXPECT_FALSE(repeated.match(first)) << "nothing is remembered";
+  repeated.remember(*parsed, std::get<DataLine>(parsed->event));
+  EXPECT_EQ(repeated.session_key(), 0xffU);
+  struct Row {
+    std::string line;
+    bool matches;
+  };
+  const Row rows[] = {
+      {first, true},
+      {"filter|0.7|9.123456|smtp-in|data-line|00ff|00aa|", true},
+      {"filter|0.7|9.123456|smtp-in|data-line|00ff|00aa|a|b", true},
+      {"filter|0.7|9.123456|smtp-in|data-line|00ff|00aa|.", true},
+      {"filter|0.7|9.123456|smtp-in|data-line|00ff|00aa", false},
+      {"filter|0.7|9.123456|smtp-in|data-line|00ff|00ab|x", false},
+      {"filter|0.7|9.123456|smtp-in|data-line|00fe|00aa|x", false},
+      {"filter|0.6|9.123456|smtp-in|data-line|00ff|00aa|x", false},
+      {"filter|0.7|9.1|2|smtp-in|data-line|00ff|00aa|x", false},
+      {"filter|0.7|9.1|smtp-in|commit|00ff|00aa|", false},
+      {"report|0.7|9.1|smtp-in|data-line|00ff|00aa|x", false},
+      {"filter|0.7|", false},
+      {"filter|0.7", false},
+      {"", false},
+  };
+  for (const Row& row : rows) {
+    const auto match = repeated.match(row.line);
+    EXPECT_EQ(match.has_value(), row.matches) << row.line;
+    if (!match) continue;
+    const auto again = parse_line(row.line);
+    EXPECT_EQ(match->line, std::get<DataLine>(again->event).line) << row.line;
+    EXPECT_EQ(match->token, std::get<DataLine>(again->event).token) << row.line;
+  }
+}
+
 TEST(SmtpdLine, VersionsAreNumbersNotText) {
   EXPECT_TRUE(dialect_of({0, 6}).cuts_long_lines);
   EXPECT_FALSE(dialect_of({0, 7}).cuts_long_lines);
