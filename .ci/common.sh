@@ -62,6 +62,7 @@ need() {
       "Nothing was changed. Run this in a container or on another machine."
   fi
   ((EUID == 0)) || fail "Missing packages: ${missing[*]}" "Installing them needs root: run this again as root (sudo)."
+  [[ -z $(dpkg --audit) ]] || step "finishing an interrupted installation" without_services dpkg --configure -a
   step "reading the package lists" apt-get update -q
   step "installing missing packages (${#missing[@]})" without_services \
     apt-get install -y -q -o Dpkg::Use-Pty=0 --no-remove --no-install-recommends "${missing[@]}"
