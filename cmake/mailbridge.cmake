@@ -38,5 +38,5 @@ function(mb_test room)
   target_link_libraries(${room}_tests PRIVATE mb_${room} ${ARG_LINK} GTest::gmock GTest::gtest_main)
   target_compile_definitions(${room}_tests PRIVATE MB_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   # NO_PRETTY_VALUES: names as their generators make them, not as GoogleTest prints the parameters.
-  gtest_discover_tests(${room}_tests TEST_PREFIX "${room}." NO_PRETTY_VALUES DISCOVERY_TIMEOUT 60)
+  gtest_discover_tests(${room}_tests TEST_PREFIX "${MB_TEST_PREFIX}${room}." NO_PRETTY_VALUES DISCOVERY_TIMEOUT 60)
 endfunction()
