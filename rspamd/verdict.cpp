@@ -176,6 +176,10 @@ std::string_view to_string(ScanFailure::Kind kind) {
       return "http";
     case ScanFailure::Kind::unreadable:
       return "unreadable";
+    case ScanFailure::Kind::overload:
+      return "overload";
+    case ScanFailure::Kind::too_large:
+      return "too_large";
   }
   return "";
 }

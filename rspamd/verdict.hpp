@@ -56,6 +56,8 @@ struct ScanFailure {
     timed_out,
     http,        // a status other than 200
     unreadable,  // not HTTP, not JSON, too large, or without an action
+    overload,    // never asked: too many scans are under way, or wait before this one
+    too_large,   // never asked: the message is larger than is scanned
   };
   Kind kind;
   std::string what;  // one sentence; may quote the peer
