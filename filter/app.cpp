@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <csignal>
 #include <cstdio>
 #include <exception>
 #include <memory>
@@ -20,6 +21,7 @@
 #include <asio/co_spawn.hpp>
 #include <asio/io_context.hpp>
 #include <asio/posix/stream_descriptor.hpp>
+#include <asio/signal_set.hpp>
 #include <asio/steady_timer.hpp>
 #include <asio/use_awaitable.hpp>
 
@@ -33,21 +35,32 @@ namespace mailbridge::filter {
 namespace {
 
 constexpr std::size_t read_size = 64 * 1024;
+constexpr const char* program = "filter-mailbridge";
 constexpr int farewell_ms = 1000;  // for what is still to be written when smtpd is gone
 
 class App {
  public:
-  explicit App(const AppSettings& settings)
-      : settings_(settings), engine_(settings.engine), in_(io_, STDIN_FILENO), out_(io_, STDOUT_FILENO), deadline_(io_) {
+  App(AppSettings settings, ReadAgain read_again)
+      : settings_(std::move(settings)),
+        read_again_(std::move(read_again)),
+        engine_(settings_.engine),
+        in_(io_, STDIN_FILENO),
+        out_(io_, STDOUT_FILENO),
+        deadline_(io_),
+        hangup_(io_) {
+    net::open_log(settings_.log_target, settings_.log_level, program);
     out_.non_blocking(true);
-    if (settings.record_directory.empty()) return;
-    auto recorder = Recorder::open(settings.record_directory, settings.engine, now());
+    if (settings_.record_directory.empty()) return;
+    auto recorder = Recorder::open(settings_.record_directory, settings_.given, now());
     if (recorder) recorder_ = std::move(*recorder);
     else net::log(Level::error, recorder.error().what);
   }
 
   [[noreturn]] void run() {
     read();
+    asio::error_code no_signals;
+    hangup_.add(SIGHUP, no_signals);
+    if (!no_signals) await_hangup();
     for (;;) {
       try {
         io_.run();
@@ -90,6 +103,19 @@ class App {
       record([&](Recorder& to) { to.smtpd('>', bytes, at); });
       engine_.receive(bytes, at);
       pump();
+    });
+  }
+
+  void await_hangup() {
+    hangup_.async_wait([this](const asio::error_code& error, int) {
+      if (error) return;
+      await_hangup();
+      auto settings = read_again_();
+      if (!settings) return net::log(Level::error, "the settings stay as they were: " + settings.error().what);
+      settings_ = std::move(*settings);
+      net::open_log(settings_.log_target, settings_.log_level, program);
+      engine_.use(settings_.engine);
+      net::log(Level::info, "the settings were read again");
     });
   }
 
@@ -202,7 +228,8 @@ class App {
     _exit(0);
   }
 
-  const AppSettings settings_;
+  AppSettings settings_;
+  const ReadAgain read_again_;
   const TimePoint start_ = Clock::now();
   asio::io_context io_{1};
   Engine engine_;
@@ -210,6 +237,7 @@ class App {
   asio::posix::stream_descriptor in_;
   asio::posix::stream_descriptor out_;
   asio::steady_timer deadline_;
+  asio::signal_set hangup_;
   std::vector<char> in_buffer_ = std::vector<char>(read_size);
   std::vector<char> used_buffer_ = std::vector<char>(read_size);
   bool writing_ = false;
@@ -218,8 +246,8 @@ class App {
 
 }  // namespace
 
-void serve(const AppSettings& settings) {
-  static App app(settings);
+void serve(AppSettings settings, ReadAgain read_again) {
+  static App app(std::move(settings), std::move(read_again));
   app.run();
 }
 

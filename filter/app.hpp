@@ -3,21 +3,37 @@
 
 #include <chrono>
 #include <cstddef>
+#include <functional>
 #include <string>
+#include <vector>
 
 #include "base/conversation.hpp"
+#include "base/result.hpp"
 #include "filter/engine.hpp"
+#include "net/log.hpp"
 
 namespace mailbridge::filter {
+
+struct GivenOption {
+  std::string name;  // "--scan-timeout"
+  std::string value;
+};
 
 struct AppSettings {
   Settings engine;
   Duration connect_timeout = std::chrono::seconds(3);
-  std::string record_directory;  // empty: nothing is recorded
+  std::string record_directory;  // empty: nothing is recorded; read at start only
+  net::LogTarget log_target = net::LogTarget::syslog;
+  Level log_level = Level::info;
+  std::vector<GivenOption> given;  // what these settings were made from, for a recording
 };
 
+// Reads the settings again. The fault is one line.
+using ReadAgain = std::function<Result<AppSettings>()>;
+
 // Serves smtpd on file descriptors 0 and 1 until end of file, then leaves the process with status 0: a name look-up in flight
-// could hold an orderly return for seconds, and smtpd waits for nobody.
-[[noreturn]] void serve(const AppSettings& settings);
+// could hold an orderly return for seconds, and smtpd waits for nobody. On SIGHUP the settings are read again; sessions go on,
+// and when something is wrong so do the old settings.
+[[noreturn]] void serve(AppSettings settings, ReadAgain read_again);
 
 }  // namespace mailbridge::filter

@@ -25,6 +25,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -64,6 +65,9 @@ using Command = std::variant<StartScan, CancelScan, Note>;
 class Engine {
  public:
   explicit Engine(Settings settings);
+
+  // From now on; what is under way keeps its deadline.
+  void use(Settings settings) { settings_ = std::move(settings); }
 
   void receive(std::string_view bytes, TimePoint now);
   void scan_finished(ScanId id, const rspamd::ScanResult& result, TimePoint now);

@@ -10,7 +10,7 @@
 
 namespace mailbridge::filter {
 
-Result<Recorder> Recorder::open(const std::string& directory, const Settings& settings, TimePoint now) {
+Result<Recorder> Recorder::open(const std::string& directory, const std::vector<GivenOption>& given, TimePoint now) {
   for (int n = 1; n < 1000; ++n) {
     const std::string path = directory + "/filter-mailbridge-" + std::to_string(getpid()) + "-" + std::to_string(n) + ".session";
     const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
@@ -18,11 +18,10 @@ Result<Recorder> Recorder::open(const std::string& directory, const Settings& se
     std::FILE* file = fd < 0 ? nullptr : fdopen(fd, "w");
     if (!file) return fail(Errc::refused, "--record: " + path + ": " + std::strerror(errno));
     Recorder recorder(file, now);
-    std::string text = "O --scan-timeout " + std::to_string(std::chrono::duration<double>(settings.scan_timeout).count()) + "\n";
-    text += settings.on_error == OnError::accept ? "O --on-error accept\n" : "O --on-error tempfail\n";
-    text += "O --rspamd ";
-    text += (std::holds_alternative<TcpEndpoint>(settings.rspamd) ? "http://" : "") + to_string(settings.rspamd) + "\n";
-    if (!settings.settings_id.empty()) text += "O --settings-id " + settings.settings_id + "\n";
+    std::string text;
+    for (const auto& [name, value] : given) {
+      if (name != "--record") text += "O " + name + " " + value + "\n";
+    }
     recorder.write_raw(text, now);
     return recorder;
   }

@@ -6,10 +6,12 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/conversation.hpp"
 #include "base/note.hpp"
 #include "base/result.hpp"
+#include "filter/app.hpp"
 #include "filter/engine.hpp"
 
 namespace mailbridge::filter {
@@ -17,7 +19,7 @@ namespace mailbridge::filter {
 class Recorder {
  public:
   // Creates DIRECTORY/filter-mailbridge-PID-N.session, mode 0600: it holds mail.
-  static Result<Recorder> open(const std::string& directory, const Settings& settings, TimePoint now);
+  static Result<Recorder> open(const std::string& directory, const std::vector<GivenOption>& given, TimePoint now);
 
   void smtpd(char direction, std::string_view bytes, TimePoint now);
   void rspamd(ScanId scan, char direction, std::string_view bytes,

@@ -152,6 +152,18 @@ class Smtpd {
     pid_ = -1;
     return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
   }
+  // Its log on standard error, up to and with `end`.
+  std::string hear_log(const std::string& end) {
+    std::string text;
+    char byte = 0;
+    while (!text.ends_with(end)) {
+      pollfd poll{errors_, POLLIN, 0};
+      if (::poll(&poll, 1, 20'000) != 1 || read(errors_, &byte, 1) != 1)
+        throw std::runtime_error("not logged: " + end + " but: " + text);
+      text += byte;
+    }
+    return text;
+  }
   std::string errors() {
     std::string text;
     char block[4096];
@@ -347,6 +359,51 @@ TEST(FilterProgram, AWrongOptionNeverTakesSmtpdDown) {
     }
   }
   std::filesystem::remove(path);
+}
+
+TEST(FilterProgram, SighupReadsTheConfigurationFileAgain) {
+  const std::filesystem::path file = ::testing::TempDir() + "again." + std::to_string(getpid()) + ".toml";
+  const auto write = [&](const std::string& text) {
+    std::ofstream(file, std::ios::binary) << "rspamd = 'unix:/nonexistent'\n" << text;
+  };
+  const auto hang_up = [](const Smtpd& smtpd) { kill(smtpd.pid(), SIGHUP); };
+  write("on-error = 'tempfail'\n");
+  Smtpd smtpd({"--config", file, "--log-target", "stderr"});
+  smtpd.mail();
+  EXPECT_EQ(smtpd.answer(), deferred);
+
+  // A session that began before.
+  smtpd.report("tx-reset", "|00000001");
+  smtpd.begin();
+  smtpd.data("Received: by us");
+  write("on-error = 'accept'\n");
+  hang_up(smtpd);
+  smtpd.hear_log("the settings were read again\n");
+  smtpd.data("");
+  smtpd.data(".");
+  EXPECT_EQ(smtpd.answer(), "proceed\n");
+
+  write("on-error = 'tempfail'\nscan-timeout = 0\n");
+  hang_up(smtpd);
+  smtpd.hear_log("the settings stay as they were: " + file.string() + ":3: scan-timeout: ");
+  smtpd.report("tx-reset", "|00000001");
+  smtpd.mail();
+  EXPECT_EQ(smtpd.answer(), "proceed\n");
+  EXPECT_EQ(smtpd.leave(), 0);
+
+  // So a mistake is repaired without a restart.
+  Smtpd broken({"--config", file, "--log-target", "stderr"});
+  broken.hear_log("scan-timeout: ");
+  broken.mail();
+  EXPECT_EQ(broken.answer(), "reject|451 4.3.0 Mail scanning is out of order, try again later\n");
+  write("on-error = 'accept'\nlog-target = 'stderr'\n");
+  hang_up(broken);
+  broken.hear_log("the settings were read again\n");
+  broken.report("tx-reset", "|00000001");
+  broken.mail();
+  EXPECT_EQ(broken.answer(), "proceed\n");
+  EXPECT_EQ(broken.leave(), 0);
+  std::filesystem::remove(file);
 }
 
 TEST(FilterProgram, SaysWhatItIsWhenNobodyServes) {

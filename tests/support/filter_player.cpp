@@ -6,6 +6,7 @@
 #include <random>
 
 #include "filter/engine.hpp"
+#include "filter/options.hpp"
 #include "rspamd/exchange.hpp"
 #include "tests/support/smtpd_host.hpp"
 
@@ -72,23 +73,21 @@ class Player {
 
   filter::Settings settings() {
     filter::Settings settings;
+    bool out_of_order = false;
+    std::vector<filter::GivenOption> given;
     for (const Line& line : lines_) {
       if (line.lane != 'O') continue;
       const std::size_t blank = line.text.find(' ');
       const std::string name = line.text.substr(0, blank);
-      const std::string value = blank == std::string::npos ? "" : line.text.substr(blank + 1);
-      double seconds = 0;
-      if (name == "--settings-id") settings.settings_id = value;
-      else if (name == "--on-error" && value == "accept") settings.on_error = filter::OnError::accept;
-      else if (name == "--on-error" && value == "tempfail") settings.on_error = filter::OnError::tempfail;
-      else if (name == "--out-of-order") settings.out_of_order = true;
-      else if (name == "--rspamd" && parse_http_endpoint(value)) settings.rspamd = *parse_http_endpoint(value);
-      else if (name == "--scan-timeout" &&
-               std::from_chars(value.data(), value.data() + value.size(), seconds).ec == std::errc{} && seconds > 0 &&
-               seconds < 3000)
-        settings.scan_timeout = std::chrono::round<std::chrono::milliseconds>(std::chrono::duration<double>(seconds));
-      else differ("line " + std::to_string(line.at) + ": no such option");
+      if (name == "--out-of-order") out_of_order = true;
+      else given.push_back({name, blank == std::string::npos ? "" : line.text.substr(blank + 1)});
     }
+    if (!given.empty()) {
+      auto read = filter::read_settings(given);
+      if (read) settings = std::move(read->engine);
+      else differ("O lines: " + read.error().what);
+    }
+    settings.out_of_order = out_of_order;
     return settings;
   }
 

@@ -1,0 +1,139 @@
+#include "app/manual.hpp"
+
+#include <algorithm>
+#include <cctype>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include <CLI/CLI.hpp>
+
+namespace mailbridge::app {
+namespace {
+
+// Where the first sentence ends.
+std::size_t sentence(std::string_view text) {
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '\n') return i;
+    if (text[i] == '.' && (i + 1 == text.size() || text[i + 1] == ' ' || text[i + 1] == '\n')) return i + 1;
+  }
+  return text.size();
+}
+
+class Help : public CLI::Formatter {
+  std::string make_option_desc(const CLI::Option* option) const override {
+    std::string text = option->get_description();
+    text.resize(sentence(text));
+    if (text.ends_with('.')) text.pop_back();
+    std::erase(text, '`');
+    return text;
+  }
+};
+
+class Mdoc {
+ public:
+  std::string page;
+
+  // A macro line; `punctuation` follows it as an argument of its own.
+  void macro(std::string_view line, std::string_view punctuation = {}) {
+    end_line();
+    page.append(line);
+    for (const char c : punctuation) page.append(" ").append(1, c);
+    page += '\n';
+  }
+
+  void text(std::string_view description) {
+    while (!description.empty()) {
+      const std::size_t end = sentence(description);
+      words(description.substr(0, end));
+      end_line();
+      description.remove_prefix(end);
+      if (description.starts_with('\n')) macro(".Pp");
+      while (!description.empty() && (description[0] == ' ' || description[0] == '\n')) description.remove_prefix(1);
+    }
+  }
+
+ private:
+  void words(std::string_view text) {
+    while (!text.empty()) {
+      const bool literal = text[0] == '`';
+      const std::size_t close = literal ? text.find('`', 1) : text.find(' ');
+      std::string_view word = text.substr(0, close);
+      text.remove_prefix(close == std::string_view::npos ? text.size() : close);
+      if (literal) {
+        word.remove_prefix(1);
+        if (!text.empty()) text.remove_prefix(1);
+        marked(".Li " + quoted(word), text);
+      } else if (word.starts_with("--")) {
+        const std::size_t name = word.find_last_not_of(".,;:)") + 1;
+        macro(".Fl " + std::string(word.substr(1, name - 1)), word.substr(name));
+      } else if (!word.empty()) {
+        plain(word);
+      }
+      if (text.starts_with(' ')) text.remove_prefix(1);
+    }
+  }
+
+  // The punctuation that follows a literal without a blank.
+  void marked(const std::string& line, std::string_view& text) {
+    const std::size_t blank = std::min(text.find(' '), text.size());
+    macro(line, text.substr(0, blank));
+    text.remove_prefix(blank);
+  }
+
+  static std::string quoted(std::string_view text) {
+    std::string out = "\"";
+    for (const char c : text) {
+      if (c == '"') out += '"';
+      out += c;
+      if (c == '\\') out += 'e';
+    }
+    return out + '"';
+  }
+
+  void plain(std::string_view word) {
+    if (column_ + word.size() > 78) end_line();
+    if (column_ > 0) page += ' ';
+    page.append(word);
+    column_ += word.size() + 1;
+  }
+
+  void end_line() {
+    if (column_ > 0) page += '\n';
+    column_ = 0;
+  }
+
+  std::size_t column_ = 0;
+};
+
+// "tempfail|accept" are words to choose from, "SECONDS" stands for something.
+std::string value(std::string type) {
+  if (type.empty()) return {};
+  std::string out;
+  for (const char c : type) {
+    if (c == '|') out += " | ";
+    else out += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  }
+  return (type.find('|') == std::string::npos ? " Ar " : " Cm ") + out;
+}
+
+}  // namespace
+
+void shorten_help(CLI::App& app) { app.formatter(std::make_shared<Help>()); }
+
+std::string manual_list(const CLI::App& app) {
+  Mdoc mdoc;
+  mdoc.macro(".Bl -tag -width Ds");
+  for (const CLI::Option* option : app.get_options()) {
+    if (option->get_lnames().empty() || option->get_lnames()[0] == "help") continue;
+    const bool flag = option->get_items_expected_max() == 0;
+    mdoc.macro(".It Fl -" + option->get_lnames()[0] + (flag ? "" : value(option->get_type_name())));
+    mdoc.text(option->get_description());
+    if (!flag && !option->get_default_str().empty()) mdoc.text("The default is `" + option->get_default_str() + "`.");
+    if (option->get_items_expected_max() > 1) mdoc.text("May be given several times; an array in the configuration file.");
+  }
+  mdoc.macro(".El");
+  return mdoc.page;
+}
+
+}  // namespace mailbridge::app

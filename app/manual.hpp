@@ -1,0 +1,20 @@
+// What a table of options says of itself: --help, and the list in the manual page.
+#pragma once
+
+#include <string>
+
+namespace CLI {
+class App;
+}
+
+namespace mailbridge::app {
+
+// Has --help show the first sentence of each option's description.
+void shorten_help(CLI::App& app);
+
+// The options as an mdoc(7) list, in the order of their declaration; all but --help. In descriptions, `text` between backquotes
+// is literal, --name another option, a line end begins a paragraph. The default, and that an option may be given several times,
+// are added.
+std::string manual_list(const CLI::App& app);
+
+}  // namespace mailbridge::app

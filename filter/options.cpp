@@ -1,0 +1,170 @@
+#include "filter/options.hpp"
+
+#include <chrono>
+#include <initializer_list>
+#include <utility>
+
+#include <CLI/CLI.hpp>
+
+#include "app/manual.hpp"
+#include "app/options.hpp"
+#include "base/endpoint.hpp"
+
+namespace mailbridge::filter {
+namespace {
+
+// As written; each has passed its validator.
+struct Values {
+  std::string rspamd = "http://127.0.0.1:11333";
+  std::string settings_id;
+  double connect_timeout = 3;
+  double scan_timeout = 30;
+  std::string on_error = "tempfail";
+  std::string record;
+  std::string log_target = "syslog";
+  std::string log_level = "info";
+  bool check_config = false;
+};
+
+// Says what is wrong with a value, or nothing.
+using Validator = std::function<std::string(const std::string&)>;
+
+// From 0.1 seconds on. CLI::Range would take nan.
+Validator seconds_up_to(int most) {
+  return [most](const std::string& text) {
+    double value = 0;
+    if (CLI::detail::lexical_cast(text, value) && value >= 0.1 && value <= most) return std::string();
+    return "a number of seconds from 0.1 to " + std::to_string(most) + " is wanted, not " + text;
+  };
+}
+
+// One of the words of a value named "a|b|c".
+Validator one_of(const std::string& words) {
+  return [words](const std::string& text) {
+    const bool known = text.find('|') == std::string::npos && ("|" + words + "|").find("|" + text + "|") != std::string::npos;
+    return known ? std::string() : "one of " + words + " is wanted, not " + text;
+  };
+}
+
+// A value that `parse` takes.
+template <class Parsed>
+Validator parsed_by(Result<Parsed> (*parse)(std::string_view)) {
+  return [parse](const std::string& text) {
+    const auto parsed = parse(text);
+    return parsed ? std::string() : parsed.error().what;
+  };
+}
+
+void declare(CLI::App& app, Values& values) {
+  // The first sentence of a text is for --help; how it is marked up: app/manual.hpp.
+  const auto row = [&app](const char* name, auto& value, const char* type, const Validator& validator, const char* text) {
+    CLI::Option* option = app.add_option(name, value, text)->type_name(type)->capture_default_str();
+    if (validator) option->check(validator);
+    return option;
+  };
+  row("--rspamd", values.rspamd, "ENDPOINT", parsed_by(parse_http_endpoint),
+      "Where a worker of rspamd listens: `http://HOST[:PORT]` or `unix:/PATH`. The host is a name, an IPv4 address, or an IPv6 "
+      "address "
+      "between brackets; the port is 11333 when left out.");
+  row("--settings-id", values.settings_id, "ID", {},
+      "The settings rspamd is to use for every message. Without this option rspamd chooses.");
+  row("--connect-timeout", values.connect_timeout, "SECONDS", seconds_up_to(60),
+      "How long reaching rspamd may take. From 0.1 to 60.");
+  row("--scan-timeout", values.scan_timeout, "SECONDS", seconds_up_to(600),
+      "How long the whole scan may take, connecting included. From 0.1 to 600. Clients wait for a reply to their message for 10 "
+      "minutes "
+      "according to RFC 5321, but some give up after one.");
+  row("--on-error", values.on_error, "tempfail|accept", one_of("tempfail|accept"),
+      "What becomes of a message that could not be scanned. See `Failures` below.");
+  row("--record", values.record, "DIRECTORY", {},
+      "Write everything, mail included, to a transcript in this directory. All that is said between smtpd, rspamd and the filter "
+      "goes to a "
+      "new file `filter-mailbridge-PID-N.session` there; the filter's user must be able to write to the directory.\n"
+      "The file holds whole messages and addresses; it is readable by its owner only (mode 0600). It grows until smtpd is "
+      "restarted, so "
+      "this is for a short while, to report or study a problem. When it cannot be created, that is logged and mail goes on "
+      "without it.");
+  row("--log-target", values.log_target, "syslog|stderr", one_of("syslog|stderr"),
+      "Log to syslog, facility mail, or to standard error. smtpd copies a filter's standard error to its own log, each line as "
+      "an error.");
+  row("--log-level", values.log_level, "debug|info|warn|error", one_of("debug|info|warn|error"),
+      "The least important messages to log. From `warn` on, only the lines of messages that could not be scanned are left.");
+  app.add_flag(
+         "--check-config", values.check_config,
+         "Say what is wrong with the other options and the configuration file, if anything, and exit. For the command line: in "
+         "smtpd.conf it would end smtpd, and the configuration file does not know it.")
+      ->configurable(false);
+}
+
+Level level_of(const std::string& name) {
+  if (name == "debug") return Level::debug;
+  if (name == "warn") return Level::warn;
+  return name == "error" ? Level::error : Level::info;
+}
+
+Duration seconds(double value) { return std::chrono::round<std::chrono::milliseconds>(std::chrono::duration<double>(value)); }
+
+std::vector<GivenOption> given(const CLI::App& app) {
+  std::vector<GivenOption> options;
+  for (const CLI::Option* option : app.get_options()) {
+    if (!option->get_configurable()) continue;
+    for (const std::string& value : option->results()) options.push_back({"--" + option->get_lnames()[0], value});
+  }
+  return options;
+}
+
+AppSettings settings_of(const Values& values) {
+  AppSettings settings;
+  settings.engine.rspamd = parse_http_endpoint(values.rspamd).value();
+  settings.engine.settings_id = values.settings_id;
+  settings.engine.scan_timeout = seconds(values.scan_timeout);
+  settings.engine.on_error = values.on_error == "accept" ? OnError::accept : OnError::tempfail;
+  settings.connect_timeout = seconds(values.connect_timeout);
+  settings.record_directory = values.record;
+  settings.log_target = values.log_target == "stderr" ? net::LogTarget::stderr_stream : net::LogTarget::syslog;
+  settings.log_level = level_of(values.log_level);
+  return settings;
+}
+
+constexpr const char* what_it_is = "OpenSMTPD filter that asks rspamd";
+
+}  // namespace
+
+Result<std::variant<AppSettings, Text>> read_settings(int argc, const char* const* argv) {
+  Values values;
+  CLI::App app(what_it_is, "filter-mailbridge");
+  declare(app, values);
+  app::shorten_help(app);
+  auto text = app::read_options(app, argc, argv);
+  if (!text) return tl::unexpected(std::move(text.error()));
+  if (*text) return Text{std::move(**text)};
+  AppSettings settings = settings_of(values);
+  settings.given = given(app);
+  return settings;
+}
+
+Result<AppSettings> read_settings(const std::vector<GivenOption>& given) {
+  std::vector<std::string> words{"filter-mailbridge"};
+  for (const auto& [name, value] : given) {
+    if (name == "--config") return fail(Errc::malformed, "--config is not to be read again");
+    words.push_back(name + "=" + value);
+  }
+  std::vector<const char*> argv;
+  argv.reserve(words.size());
+  for (const std::string& word : words) argv.push_back(word.c_str());
+  auto read = read_settings(static_cast<int>(argv.size()), argv.data());
+  if (!read) return tl::unexpected(std::move(read.error()));
+  if (auto* settings = std::get_if<AppSettings>(&*read)) return std::move(*settings);
+  return fail(Errc::malformed, "an option that only prints text");
+}
+
+std::string options_manual() {
+  Values values;
+  CLI::App app(what_it_is, "filter-mailbridge");
+  declare(app, values);
+  const char* argv[] = {"filter-mailbridge"};
+  (void)app::read_options(app, 1, argv);  // declares --config and --version
+  return app::manual_list(app);
+}
+
+}  // namespace mailbridge::filter

@@ -1,0 +1,28 @@
+// The table of filter-mailbridge's options: the command line, the keys of the configuration file, their validators, --help, and
+// the list in filter-mailbridge(8) all come from it.
+#pragma once
+
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/result.hpp"
+#include "filter/app.hpp"
+
+namespace mailbridge::filter {
+
+// What argv asks for besides serving smtpd: --help, --version.
+struct Text {
+  std::string text;
+};
+
+// The fault is one line.
+Result<std::variant<AppSettings, Text>> read_settings(int argc, const char* const* argv);
+
+// As AppSettings::given of a recording has them.
+Result<AppSettings> read_settings(const std::vector<GivenOption>& given);
+
+// mdoc(7).
+std::string options_manual();
+
+}  // namespace mailbridge::filter
