@@ -25,6 +25,7 @@
 #include <asio/steady_timer.hpp>
 #include <asio/use_awaitable.hpp>
 
+#include "filter/confine.hpp"
 #include "filter/recorder.hpp"
 #include "net/connect.hpp"
 #include "net/converse.hpp"
@@ -50,10 +51,13 @@ class App {
         hangup_(io_) {
     net::open_log(settings_.log_target, settings_.log_level, program);
     out_.non_blocking(true);
-    if (settings_.record_directory.empty()) return;
-    auto recorder = Recorder::open(settings_.record_directory, settings_.given, now());
-    if (recorder) recorder_ = std::move(*recorder);
-    else net::log(Level::error, recorder.error().what);
+    if (!settings_.record_directory.empty()) {
+      auto recorder = Recorder::open(settings_.record_directory, settings_.given, now());
+      if (recorder) recorder_ = std::move(*recorder);
+      else net::log(Level::error, recorder.error().what);
+    }
+    if (const auto confined = confine({}); !confined) net::log(Level::debug, "not confined: " + confined.error().what);
+    if (geteuid() == 0) net::log(Level::warn, "runs as root, and needs not to: see `user` in smtpd.conf(5)");
   }
 
   [[noreturn]] void run() {

@@ -406,6 +406,16 @@ TEST(FilterProgram, SighupReadsTheConfigurationFileAgain) {
   std::filesystem::remove(file);
 }
 
+TEST(FilterProgram, ItConfinesItself) {
+  Smtpd smtpd({"--log-target", "stderr", "--log-level", "debug"});
+  std::ifstream in("/proc/" + std::to_string(smtpd.pid()) + "/status");
+  const std::string status{std::istreambuf_iterator<char>(in), {}};
+  EXPECT_EQ(smtpd.leave(), 0);
+  if (smtpd.errors().find("not confined: ") == std::string::npos) {
+    EXPECT_NE(status.find("NoNewPrivs:\t1"), std::string::npos) << status;
+  }
+}
+
 TEST(FilterProgram, SaysWhatItIsWhenNobodyServes) {
   EXPECT_EQ(test::run({{MB_FILTER, "--check-config"}, {}, ""}).out, "configuration OK\n");
   EXPECT_NE(test::run({{MB_FILTER, "--help"}, {}, ""}).out.find("--rspamd"), std::string::npos);

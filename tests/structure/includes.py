@@ -19,7 +19,7 @@ EDGES = {
 }
 # A program's own files stand above the rooms: they alone join protocols and net.
 PROGRAMS = {
-    "filter": r"(main|app|options|recorder)\.[ch]pp",
+    "filter": r"(main|app|confine|options|recorder)\.[ch]pp",
     "lmtp": r"(main|mda_guard|options)\.[ch]pp",
 }
 PROGRAM_EDGES = {"app", "net"}
@@ -30,7 +30,7 @@ LIBRARIES = {  # beyond the standard library
     "net": r"asio/.*|spdlog/.*|(sys/)?[a-z]+\.h|tl/expected\.hpp",
     "app": r"CLI/.*|toml\+\+/.*",
 }
-PROGRAM_LIBRARIES = r"asio/.*|CLI/.*|(sys/)?[a-z]+\.h"
+PROGRAM_LIBRARIES = r"asio/.*|CLI/.*|((sys|linux)/)?[a-z]+\.h"
 
 # Of the standard library: what opens files, starts threads, or asks for the time or for chance.
 IMPURE_HEADERS = r"csignal|ctime|filesystem|fstream|future|iostream|mutex|random|thread"
