@@ -308,7 +308,7 @@ std::optional<TimePoint> Engine::next_deadline() const {
 
 void Engine::decide(Session& session, const rspamd::ScanResult& result, TimePoint now) {
   Transaction& tx = session.tx;
-  Decision decision = filter::decide(tx.message->from(0), result, settings_.on_error, {admd_, session.client.mta_name});
+  Decision decision = filter::decide(tx.message->head(), result, settings_.on_error, {admd_, session.client.mta_name});
   if (result) {
     append_field(tx.log, "action", result->action);
     append_field(tx.log, "score", decimal(result->score) + "/" + decimal(result->required_score));
@@ -392,21 +392,27 @@ void Engine::refill() {
     }
     Emission& emission = emissions_.front();
     const bool in_head = emission.head_offset < emission.head.size();
-    const std::string_view rest =
+    std::string_view piece =
         in_head ? std::string_view(emission.head).substr(emission.head_offset) : emission.message->from(emission.offset);
-    const std::size_t lf = rest.empty() ? 0 : rest.find('\n');    // every line of ours ends in CRLF
-    out_.reserve(out_.size() + emission.prefix.size() + lf + 2);  // a line goes in whole or not at all
-    out_ += emission.prefix;
-    if (rest.empty()) {
+    if (piece.empty()) {
+      out_.reserve(out_.size() + emission.prefix.size() + 2);
+      out_ += emission.prefix;
       out_ += ".\n";
       emissions_.pop_front();
       continue;
     }
-    const std::string_view line = rest.substr(0, lf - 1);
-    if (needs_dot(line)) out_ += '.';
-    out_ += line;
-    out_ += '\n';
-    (in_head ? emission.head_offset : emission.offset) += lf + 1;
+    std::size_t& offset = in_head ? emission.head_offset : emission.offset;
+    while (!piece.empty() && out_.size() - out_from_ < output_window) {
+      const std::size_t lf = piece.find('\n');                      // every line of ours ends in CRLF
+      out_.reserve(out_.size() + emission.prefix.size() + lf + 2);  // a line goes in whole or not at all
+      const std::string_view line = piece.substr(0, lf - 1);
+      out_ += emission.prefix;
+      if (needs_dot(line)) out_ += '.';
+      out_ += line;
+      out_ += '\n';
+      offset += lf + 1;
+      piece.remove_prefix(lf + 1);
+    }
   }
 }
 

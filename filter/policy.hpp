@@ -26,9 +26,9 @@ struct OwnNames {
   std::string_view greeting;
 };
 
-// `message` is what rspamd saw: unstuffed, smtpd's own Received field included. Whatever the result, X-Spam, X-Spam-*, X-Spamd-*,
-// X-Rspamd-* and Authentication-Results with an authserv-id of ours that stand below smtpd's Received field are the client's, and
-// go.
+// `message` is what rspamd saw, unstuffed, smtpd's own Received field included; of it the header section is enough. Whatever the
+// result, X-Spam, X-Spam-*, X-Spamd-*, X-Rspamd-* and Authentication-Results with an authserv-id of ours that stand below smtpd's
+// Received field are the client's, and go.
 Decision decide(std::string_view message, const rspamd::ScanResult& result, OnError on_error, const OwnNames& names);
 
 // A refusal: code, enhanced code and a text of ours or of rspamd's. `text` is flattened and bounded; when it brings its own

@@ -227,7 +227,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (script.marked) message.append_line("X-Spam: Yes");
   message.append_line("Received: from client.example.net");
   for (const std::string_view line : lines) message.append_line(line);
-  const std::string_view before = message.from(0);
+  const std::string_view before = message.head();
   const mail::HeaderSection section = mail::parse_headers(before);
 
   const filter::Decision decision =

@@ -94,7 +94,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   for (const auto& line : lines) {
     if (line.lane == 'M' && line.direction == '>') message->append_line(line.text.substr(0, line.text.find('\n')));
   }
-  const std::string request = std::string(head) + std::string(message->from(0));
+  std::string request(head);
+  while (request.size() < head.size() + message->size()) request += message->from(request.size() - head.size());
 
   Exchange exchange(std::string(head), message, deadline, cap);
   std::string sent, heard;

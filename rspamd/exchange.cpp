@@ -20,9 +20,12 @@ Exchange::Exchange(std::string head, std::shared_ptr<const mail::Message> messag
       deadline_(deadline),
       reader_(reply_cap),
       result_(tl::unexpected(ScanFailure{ScanFailure::Kind::unreachable, "the scan has not ended"})) {
-  const std::string_view beginning = message_->from(0).substr(0, max_in_first_write);
-  first_ += beginning;
-  message_sent_ = beginning.size();
+  while (message_sent_ < max_in_first_write) {
+    const std::string_view piece = message_->from(message_sent_).substr(0, max_in_first_write - message_sent_);
+    if (piece.empty()) break;
+    first_ += piece;
+    message_sent_ += piece.size();
+  }
 }
 
 std::string_view Exchange::unsent() const {

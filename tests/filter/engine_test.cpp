@@ -81,7 +81,8 @@ TEST_F(EngineTest, RegistersOnceWhenReady) {
 TEST_F(EngineTest, AMailIsHeldUntilItsVerdictAndComesBackStuffed) {
   smtpd(begin("0a") + mail("0a"));
   ASSERT_EQ(started.size(), 1U);
-  EXPECT_EQ(started.at(1).message->from(0), "Received: by us\r\nSubject: x\r\n\r\n.dot\r\n");
+  EXPECT_EQ(started.at(1).message->head(), "Received: by us\r\nSubject: x\r\n");
+  EXPECT_EQ(started.at(1).message->from(29), "\r\n.dot\r\n");
   EXPECT_EQ(started.at(1).until, t0 + 30s);
   EXPECT_EQ(output(), "");
   finish(1, "no action");
