@@ -5,8 +5,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export LC_ALL=C.UTF-8
 mkdir -p build
 
-build_packages=(g++ cmake ninja-build libasio-dev libspdlog-dev libfmt-dev libsimdjson-dev libcli11-dev libtomlplusplus-dev
-  libexpected-dev)
+build_packages=(g++ cmake ninja-build pkg-config libasio-dev libspdlog-dev libfmt-dev libsimdjson-dev libcli11-dev libtomlplusplus-dev
+  libexpected-dev libsodium-dev)
 server_packages=(opensmtpd rspamd dovecot-lmtpd dovecot-sieve dnsmasq-base iproute2 util-linux python3)
 test_packages=(libgtest-dev libgmock-dev clang-14 libclang-rt-14-dev mandoc)
 

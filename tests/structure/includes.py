@@ -26,7 +26,7 @@ PROGRAM_EDGES = {"app", "net"}
 
 LIBRARIES = {  # beyond the standard library
     "base": r"tl/expected\.hpp",
-    "rspamd": r"simdjson\.h|tl/expected\.hpp",
+    "rspamd": r"simdjson\.h|sodium(/\w+)?\.h|tl/expected\.hpp",
     "net": r"asio/.*|spdlog/.*|(sys/)?[a-z]+\.h|tl/expected\.hpp",
     "app": r"CLI/.*|toml\+\+/.*",
 }
