@@ -1,0 +1,64 @@
+#include "rspamd/ping.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/text.hpp"
+
+namespace mailbridge::rspamd {
+namespace {
+
+constexpr std::size_t reply_cap = 1024;  // "pong\r\n"; a proxy's page of HTML is not worth more
+constexpr std::size_t max_reason = 200;
+
+}  // namespace
+
+Ping::Ping(std::string head, TimePoint deadline)
+    : head_(std::move(head)),
+      deadline_(deadline),
+      reader_(reply_cap),
+      result_(mailbridge::fail(Errc::refused, "the ping has not ended")) {}
+
+Step Ping::next(TimePoint) const {
+  if (done_) return Done{};
+  if (sent_ == head_.size()) return Await{deadline_};
+  return Send{std::string_view(head_).substr(sent_), deadline_};
+}
+
+void Ping::sent(std::size_t n) { sent_ += std::min(n, head_.size() - sent_); }
+
+void Ping::receive(std::string_view bytes) {
+  if (done_) return;
+  reader_.receive(bytes);
+  if (reader_.complete() || reader_.fault()) judge();
+}
+
+void Ping::end(const Ending& ending) {
+  if (done_) return;
+  if (ending.kind == Ending::Kind::closed) reader_.close();
+  if (reader_.complete() || reader_.fault()) return judge();
+  switch (ending.kind) {
+    case Ending::Kind::timed_out:
+      return fail(Errc::refused, "/ping is not answered");
+    case Ending::Kind::failed:
+      return fail(Errc::refused, "/ping: " + ending.error);
+    case Ending::Kind::closed:
+      return fail(Errc::refused, "/ping: the connection was closed without a whole reply");
+  }
+}
+
+void Ping::judge() {
+  const HttpReply& reply = reader_.reply();
+  if (reader_.fault()) return fail(Errc::malformed, "/ping: " + reader_.fault()->what);
+  if (reply.status != 200) return fail(Errc::refused, "/ping: " + std::to_string(reply.status) + " " + reply.reason);
+  if (trim(reply.body) != "pong") return fail(Errc::malformed, "/ping is answered with something else: this is no rspamd");
+  done_ = true;
+  result_ = {};
+}
+
+void Ping::fail(Errc code, std::string_view what) {
+  done_ = true;
+  result_ = mailbridge::fail(code, printable(what, max_reason));
+}
+
+}  // namespace mailbridge::rspamd

@@ -1,0 +1,43 @@
+// Is there an rspamd that serves requests? GET /ping, which every worker answers with "pong".
+//
+//   asking ──► awaiting ──► done        we speak first; the reply, the deadline or the end of the connection ends it
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+
+#include "base/conversation.hpp"
+#include "base/result.hpp"
+#include "rspamd/http_reply.hpp"
+
+namespace mailbridge::rspamd {
+
+class Ping {
+ public:
+  // `head` is the whole request; the deadline is that of the whole conversation.
+  Ping(std::string head, TimePoint deadline);
+
+  Step next(TimePoint now) const;
+  void sent(std::size_t n);
+  void receive(std::string_view bytes);
+  void end(const Ending& ending);
+
+  // Nothing, or what came instead of "pong", in one printable line.
+  const Result<void>& result() const { return result_; }
+
+ private:
+  void judge();
+  void fail(Errc code, std::string_view what);
+
+  std::string head_;
+  TimePoint deadline_;
+  std::size_t sent_ = 0;
+  HttpReplyReader reader_;
+  bool done_ = false;
+  Result<void> result_;
+};
+
+static_assert(Conversation<Ping>);
+
+}  // namespace mailbridge::rspamd
