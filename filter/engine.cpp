@@ -308,7 +308,7 @@ std::optional<TimePoint> Engine::next_deadline() const {
 
 void Engine::decide(Session& session, const rspamd::ScanResult& result, TimePoint now) {
   Transaction& tx = session.tx;
-  Decision decision = filter::decide(tx.message->head(), result, settings_.on_error, {admd_, session.client.mta_name});
+  Decision decision = filter::decide(tx.message->head(), result, settings_.on_failure, {admd_, session.client.mta_name});
   if (result) {
     append_field(tx.log, "action", result->action);
     append_field(tx.log, "score", decimal(result->score) + "/" + decimal(result->required_score));

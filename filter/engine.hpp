@@ -45,7 +45,7 @@ struct Settings {
   Endpoint rspamd = TcpEndpoint{"127.0.0.1", 11333};
   std::string settings_id;                           // rspamd's Settings-ID; empty: none
   Duration scan_timeout = std::chrono::seconds(30);  // the whole scan, connect included
-  OnError on_error = OnError::tempfail;
+  OnFailure on_failure;
   bool out_of_order = false;  // the configuration is broken: register, and answer every message with a temporary failure
 };
 

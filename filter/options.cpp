@@ -20,6 +20,8 @@ struct Values {
   double connect_timeout = 3;
   double scan_timeout = 30;
   std::string on_error = "tempfail";
+  std::string on_unreachable, on_timeout, on_http_error, on_unreadable, on_overload;  // empty: as on_error
+  std::string on_too_large = "accept";
   std::string record;
   std::string log_target = "syslog";
   std::string log_level = "info";
@@ -74,8 +76,19 @@ void declare(CLI::App& app, Values& values) {
       "How long the whole scan may take, connecting included. From 0.1 to 600. Clients wait for a reply to their message for 10 "
       "minutes "
       "according to RFC 5321, but some give up after one.");
-  row("--on-error", values.on_error, "tempfail|accept", one_of("tempfail|accept"),
-      "What becomes of a message that could not be scanned. See `Failures` below.");
+  const char* const policies = "tempfail|accept|reject";
+  row("--on-error", values.on_error, policies, one_of(policies),
+      "What becomes of a message that could not be scanned. Refused for now, accepted with a header that says why, or refused "
+      "for good, see `Failures` below; for all classes of failure but that of a message that is too large.");
+  row("--on-unreachable", values.on_unreachable, policies, one_of(policies),
+      "The same when rspamd cannot be reached. Or when it closes the connection before its reply is whole.");
+  row("--on-timeout", values.on_timeout, policies, one_of(policies), "The same when there is no verdict in time.");
+  row("--on-http-error", values.on_http_error, policies, one_of(policies),
+      "The same when rspamd answers with an HTTP status other than 200.");
+  row("--on-unreadable", values.on_unreadable, policies, one_of(policies), "The same when rspamd's reply is no verdict.");
+  row("--on-overload", values.on_overload, policies, one_of(policies), "The same when too many scans are under way.");
+  row("--on-too-large", values.on_too_large, policies, one_of(policies),
+      "The same for a message that is too large to be scanned.");
   row("--record", values.record, "DIRECTORY", {},
       "Write everything, mail included, to a transcript in this directory. All that is said between smtpd, rspamd and the filter "
       "goes to a "
@@ -113,12 +126,18 @@ std::vector<GivenOption> given(const CLI::App& app) {
   return options;
 }
 
+OnFailure on_failure(const Values& values) {
+  const auto policy = [&](const std::string& own) { return parse_on_error(own.empty() ? values.on_error : own).value(); };
+  return {policy(values.on_unreachable), policy(values.on_timeout),  policy(values.on_http_error),
+          policy(values.on_unreadable),  policy(values.on_overload), policy(values.on_too_large)};
+}
+
 AppSettings settings_of(const Values& values) {
   AppSettings settings;
   settings.engine.rspamd = parse_http_endpoint(values.rspamd).value();
   settings.engine.settings_id = values.settings_id;
   settings.engine.scan_timeout = seconds(values.scan_timeout);
-  settings.engine.on_error = values.on_error == "accept" ? OnError::accept : OnError::tempfail;
+  settings.engine.on_failure = on_failure(values);
   settings.connect_timeout = seconds(values.connect_timeout);
   settings.record_directory = values.record;
   settings.log_target = values.log_target == "stderr" ? net::LogTarget::stderr_stream : net::LogTarget::syslog;

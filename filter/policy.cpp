@@ -41,12 +41,13 @@ class HeaderDecision {
     }
   }
 
-  // smtpd's mark of an earlier filter's `junk` is smtpd's to set and stays.
+  // smtpd's mark of an earlier filter's `junk` is smtpd's to set and stays, and so does its trace (RFC 5321 4.4).
   void remove(std::string_view name, int index) {
     mail::mark_removed(section_, name, index, doomed_);
     for (std::size_t i = 0; i < received_; ++i) {
       if (iequals(section_.fields[i].name, "X-Spam")) doomed_[i] = false;
     }
+    if (received_ < section_.fields.size() && iequals(section_.fields[received_].name, "Received")) doomed_[received_] = false;
   }
 
   bool marked_by_smtpd() const {
@@ -83,6 +84,25 @@ std::string refusal_of(const rspamd::Verdict& verdict) {
   return {};
 }
 
+// RFC 3463: X.3.0 other mail system status, X.3.2 system not accepting messages, X.3.4 message too big for system.
+std::string refusal_of(rspamd::ScanFailure::Kind kind, OnError on_error) {
+  if (on_error == OnError::accept) return {};
+  const bool later = on_error == OnError::tempfail;
+  switch (kind) {
+    case rspamd::ScanFailure::Kind::overload:
+      return later ? "451 4.3.2 Too many messages are being scanned, try again later"
+                   : "554 5.3.2 Too many messages are being scanned";
+    case rspamd::ScanFailure::Kind::too_large:
+      return later ? "451 4.3.4 Message is too big to be scanned" : "552 5.3.4 Message is too big to be scanned";
+    case rspamd::ScanFailure::Kind::unreachable:
+    case rspamd::ScanFailure::Kind::timed_out:
+    case rspamd::ScanFailure::Kind::http:
+    case rspamd::ScanFailure::Kind::unreadable:
+      break;
+  }
+  return later ? "451 4.3.0 Message could not be scanned, try again later" : "554 5.3.0 Message could not be scanned";
+}
+
 void apply(const rspamd::Verdict& verdict, HeaderDecision& headers, Decision& decision) {
   const bool add_header = verdict.action == "add header";
   static const std::vector<rspamd::AddHeader> default_spam_headers = {{"X-Spam", "Yes", -1}};
@@ -117,6 +137,32 @@ void apply(const rspamd::Verdict& verdict, HeaderDecision& headers, Decision& de
 
 }  // namespace
 
+OnError OnFailure::of(rspamd::ScanFailure::Kind kind) const {
+  using Kind = rspamd::ScanFailure::Kind;
+  switch (kind) {
+    case Kind::unreachable:
+      return unreachable;
+    case Kind::timed_out:
+      return timeout;
+    case Kind::http:
+      return http_error;
+    case Kind::unreadable:
+      return unreadable;
+    case Kind::overload:
+      return overload;
+    case Kind::too_large:
+      return too_large;
+  }
+  return OnError::tempfail;  // unreachable
+}
+
+Result<OnError> parse_on_error(std::string_view word) {
+  if (word == "tempfail") return OnError::tempfail;
+  if (word == "accept") return OnError::accept;
+  if (word == "reject") return OnError::reject;
+  return fail(Errc::malformed, "one of tempfail, accept and reject is wanted, not " + std::string(word));
+}
+
 std::string refusal(std::string_view code, std::string_view enhanced, std::string_view text, std::string_view default_text) {
   std::string flat = printable(text, max_refusal_text);
   std::string_view shown = flat;
@@ -132,13 +178,9 @@ std::string refusal(std::string_view code, std::string_view enhanced, std::strin
   return line;
 }
 
-Decision decide(std::string_view message, const rspamd::ScanResult& result, OnError on_error, const OwnNames& names) {
+Decision decide(std::string_view message, const rspamd::ScanResult& result, const OnFailure& on_failure, const OwnNames& names) {
   Decision decision;
-  if (result) {
-    decision.refusal = refusal_of(*result);
-  } else if (on_error == OnError::tempfail) {
-    decision.refusal = "451 4.3.0 Message could not be scanned, try again later";
-  }
+  decision.refusal = result ? refusal_of(*result) : refusal_of(result.error().kind, on_failure.of(result.error().kind));
   if (!decision.refusal.empty()) return decision;
   HeaderDecision headers(message, names);
   decision.body_from = headers.body_from();

@@ -7,11 +7,28 @@
 #include <string_view>
 #include <vector>
 
+#include "base/result.hpp"
 #include "rspamd/verdict.hpp"
 
 namespace mailbridge::filter {
 
-enum class OnError { tempfail, accept };
+// What becomes of a message without a verdict.
+enum class OnError { tempfail, accept, reject };
+
+// The same by class of failure.
+struct OnFailure {
+  OnError unreachable = OnError::tempfail;
+  OnError timeout = OnError::tempfail;
+  OnError http_error = OnError::tempfail;
+  OnError unreadable = OnError::tempfail;
+  OnError overload = OnError::tempfail;
+  OnError too_large = OnError::accept;  // trying again later would not make it smaller
+
+  OnError of(rspamd::ScanFailure::Kind kind) const;
+};
+
+// "tempfail", "accept" or "reject".
+Result<OnError> parse_on_error(std::string_view word);
 
 struct Decision {
   std::string refusal;                       // empty: proceed; otherwise "554 5.7.1 text", as smtpd wants it after reject|
@@ -28,8 +45,8 @@ struct OwnNames {
 
 // `message` is what rspamd saw, unstuffed, smtpd's own Received field included; of it the header section is enough. Whatever the
 // result, X-Spam, X-Spam-*, X-Spamd-*, X-Rspamd-* and Authentication-Results with an authserv-id of ours that stand below smtpd's
-// Received field are the client's, and go.
-Decision decide(std::string_view message, const rspamd::ScanResult& result, OnError on_error, const OwnNames& names);
+// Received field are the client's, and go. That Received field itself stays, whatever rspamd wants removed (RFC 5321 4.4).
+Decision decide(std::string_view message, const rspamd::ScanResult& result, const OnFailure& on_failure, const OwnNames& names);
 
 // A refusal: code, enhanced code and a text of ours or of rspamd's. `text` is flattened and bounded; when it brings its own
 // enhanced code of the same class, or a reply code before that, these are not doubled.

@@ -191,7 +191,7 @@ class Expected {
     if (index < 0) std::reverse(named.begin(), named.end());
     for (std::size_t k = 0; k < named.size(); ++k) {
       const bool is_it = index == 0 || k + 1 == static_cast<std::size_t>(std::abs(index));
-      const bool smtpds = named[k] < received_ && iequals(name, "X-Spam");
+      const bool smtpds = named[k] == received_ || (named[k] < received_ && iequals(name, "X-Spam"));
       if (is_it && !smtpds) removed_.insert(named[k]);
     }
   }
@@ -231,7 +231,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const mail::HeaderSection section = mail::parse_headers(before);
 
   const filter::Decision decision =
-      filter::decide(before, script.result, filter::OnError::accept, {own_name, "greeting.example.org"});
+      filter::decide(before, script.result, {.unreachable = filter::OnError::accept}, {own_name, "greeting.example.org"});
   if (!decision.refusal.empty()) return 0;
   require(decision.body_from == section.size);
   const mail::HeaderSection after = mail::parse_headers(decision.header_bytes);

@@ -11,6 +11,9 @@ using rspamd::Verdict;
 
 constexpr OwnNames own = {"admd.example.org", "mx.example.org"};
 
+constexpr OnFailure all(OnError what) { return {what, what, what, what, what, what}; }
+constexpr OnFailure accept_all = all(OnError::accept);
+
 const std::string message =
     "Received: from a by mx.example.org\r\n"
     "\tid 1\r\n"
@@ -27,7 +30,7 @@ Verdict verdict(std::string action) {
 }
 
 std::string headers(const std::string& text, const rspamd::ScanResult& result) {
-  const Decision decision = decide(text, result, OnError::accept, own);
+  const Decision decision = decide(text, result, accept_all, own);
   EXPECT_EQ(decision.refusal, "");
   EXPECT_EQ(text.substr(decision.body_from), text.substr(text.find("\r\n\r\n") + 2)) << "the body is left alone";
   return decision.header_bytes;
@@ -97,7 +100,7 @@ TEST(Policy, ActionsAreCarriedOutAsTheMilterDoes) {
       {"rewrite subject without a subject", verdict("rewrite subject"), "", ""},
   };
   for (const Row& row : rows) {
-    const Decision decision = decide(message, row.verdict, OnError::tempfail, own);
+    const Decision decision = decide(message, row.verdict, {}, own);
     EXPECT_EQ(decision.refusal, row.refusal) << row.story;
     if (row.refusal.empty()) {
       EXPECT_EQ(decision.header_bytes, message.substr(0, message.size() - 8) + row.added) << row.story;
@@ -125,7 +128,7 @@ TEST(Policy, HeadersComeInTheOrderOfTheMilter) {
                    {"X-Last-But-One", "-2", -2},
                    {"bad name", "x", 0}};
   v.dkim_signatures = {"a=1;\n\tb=2", "second"};
-  const Decision decision = decide("Received: x\r\nFrom: a\r\n\r\n", v, OnError::tempfail, own);
+  const Decision decision = decide("Received: x\r\nFrom: a\r\n\r\n", v, {}, own);
   EXPECT_EQ(decision.header_bytes,
             "X-Top: 0\r\n"
             "Received: x\r\n"
@@ -174,23 +177,58 @@ TEST(Policy, RspamdsPositionsCountBelowSmtpdsReceived) {
             "X-Spam: Yes\r\nReceived: by us\r\nX-New: 1\r\nFrom: a\r\n");
 }
 
-TEST(Policy, FailuresFollowOnError) {
+TEST(Policy, EachClassOfFailureHasItsPolicyAndItsWords) {
+  using Kind = ScanFailure::Kind;
   struct Row {
-    ScanFailure::Kind kind;
+    Kind kind;
+    OnError OnFailure::*policy;
     std::string name;
+    std::string tempfail;
+    std::string reject;
   };
+  const std::string later = "451 4.3.0 Message could not be scanned, try again later";
+  const std::string never = "554 5.3.0 Message could not be scanned";
   const Row rows[] = {
-      {ScanFailure::Kind::unreachable, "unreachable"},
-      {ScanFailure::Kind::timed_out, "timed_out"},
-      {ScanFailure::Kind::http, "http"},
-      {ScanFailure::Kind::unreadable, "unreadable"},
+      {Kind::unreachable, &OnFailure::unreachable, "unreachable", later, never},
+      {Kind::timed_out, &OnFailure::timeout, "timed_out", later, never},
+      {Kind::http, &OnFailure::http_error, "http", later, never},
+      {Kind::unreadable, &OnFailure::unreadable, "unreadable", later, never},
+      {Kind::overload, &OnFailure::overload, "overload", "451 4.3.2 Too many messages are being scanned, try again later",
+       "554 5.3.2 Too many messages are being scanned"},
+      {Kind::too_large, &OnFailure::too_large, "too_large", "451 4.3.4 Message is too big to be scanned",
+       "552 5.3.4 Message is too big to be scanned"},
   };
   for (const Row& row : rows) {
     const rspamd::ScanResult result = tl::unexpected(ScanFailure{row.kind, "why"});
-    EXPECT_EQ(decide(message, result, OnError::tempfail, own).refusal, "451 4.3.0 Message could not be scanned, try again later");
-    const Decision accepted = decide(message, result, OnError::accept, own);
+    EXPECT_EQ(decide(message, result, all(OnError::tempfail), own).refusal, row.tempfail);
+    EXPECT_EQ(decide(message, result, all(OnError::reject), own).refusal, row.reject);
+    const Decision accepted = decide(message, result, accept_all, own);
     EXPECT_EQ(accepted.refusal, "");
     EXPECT_TRUE(accepted.header_bytes.ends_with("\r\nX-Spam-Error: " + row.name + ": why\r\n")) << accepted.header_bytes;
+    OnFailure only = all(OnError::tempfail);
+    only.*row.policy = OnError::reject;
+    EXPECT_EQ(decide(message, result, only, own).refusal, row.reject) << "this policy is this class's";
+    EXPECT_EQ(decide(message, result, {}, own).refusal, row.kind == Kind::too_large ? "" : row.tempfail) << "by default";
+  }
+}
+
+TEST(Policy, SmtpdsOwnTraceStays) {
+  const std::string traced = "Received: by us\r\n\tid 1\r\nReceived: by them\r\nFrom: a\r\nReceived: by others\r\n\r\n";
+  struct Row {
+    int index;
+    std::string left;
+  };
+  const Row rows[] = {
+      {0, "Received: by us\r\n\tid 1\r\nFrom: a\r\n"},
+      {1, traced.substr(0, traced.size() - 2)},
+      {2, "Received: by us\r\n\tid 1\r\nFrom: a\r\nReceived: by others\r\n"},
+      {-1, "Received: by us\r\n\tid 1\r\nReceived: by them\r\nFrom: a\r\n"},
+      {-3, traced.substr(0, traced.size() - 2)},
+  };
+  for (const Row& row : rows) {
+    Verdict v = verdict("no action");
+    v.remove_headers = {{"received", row.index}};
+    EXPECT_EQ(headers(traced, v), row.left) << row.index;
   }
 }
 
