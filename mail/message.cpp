@@ -2,50 +2,145 @@
 
 #include <algorithm>
 #include <iterator>
+#include <limits>
+#include <utility>
 
 namespace mailbridge::mail {
 namespace {
 
 constexpr std::string_view line_end = "\r\n";
+constexpr std::size_t uncounted_head = std::size_t{64} * 1024;
 // A block is as large as all before it, within these: most mail is small, and of a large one only the last block has slack.
 constexpr std::size_t min_block = std::size_t{2} * 1024;
 constexpr std::size_t max_block = std::size_t{16} * 1024;
+constexpr std::size_t overdrawn_block = std::size_t{4} * 1024;
+constexpr std::size_t moved_at_once = std::size_t{1024} * 1024;
+constexpr std::size_t min_window = std::size_t{16} * 1024;
 
 }  // namespace
 
+Message::Message(std::shared_ptr<Budget> budget) : budget_(std::move(budget)) {}
+
+Message::~Message() {
+  for (const Block& block : blocks_) budget_->give_back(block.capacity);
+  budget_->give_back(head_taken_);
+  close_window();
+}
+
+std::shared_ptr<Budget> Message::unlimited() {
+  return std::make_shared<Budget>(Budget{std::numeric_limits<std::size_t>::max(), {}});
+}
+
 void Message::append_line(std::string_view line) {
-  if (in_head_) {
-    if (!line.empty()) {
-      head_.append(line).append(line_end);
-      return;
-    }
-    head_.shrink_to_fit();
-    in_head_ = false;
-  }
+  if (failed()) return;
+  if (in_head_ && !line.empty()) return append_to_head(line);
+  if (in_head_) end_head();
   const std::size_t size = line.size() + line_end.size();
-  Block& block = block_for(size);
+  if ((blocks_.empty() || blocks_.back().capacity - blocks_.back().size < size) && !add_block(size)) return;
+  Block& block = blocks_.back();
   char* const to = block.bytes.get() + block.size;
   std::copy(line_end.begin(), line_end.end(), std::copy(line.begin(), line.end(), to));
   block.size += size;
-  body_size_ += size;
+  in_blocks_ += size;
+  longest_line_ = std::max(longest_line_, size);
 }
 
-Message::Block& Message::block_for(std::size_t line_size) {
-  if (blocks_.empty() || blocks_.back().capacity - blocks_.back().size < line_size) {
-    const std::size_t capacity = std::max(line_size, std::clamp(body_size_, min_block, max_block));
-    blocks_.push_back({std::make_unique_for_overwrite<char[]>(capacity), capacity, 0, body_size_});
+void Message::append_to_head(std::string_view line) {
+  const std::size_t wanted = head_.size() + line.size() + line_end.size();
+  if (wanted > head_.capacity()) {
+    const std::size_t capacity = std::max(wanted, 2 * head_.capacity());
+    if (capacity > uncounted_head) {
+      if (!budget_->has_room_for(capacity - head_taken_)) {
+        failure_ = std::make_error_code(std::errc::not_enough_memory);
+        return;
+      }
+      budget_->take(capacity - head_taken_);
+      head_taken_ = capacity;
+    }
+    head_.reserve(capacity);
   }
-  return blocks_.back();
+  head_.append(line).append(line_end);
+}
+
+void Message::end_head() {
+  in_head_ = false;
+  head_.shrink_to_fit();
+  const std::size_t spare = head_taken_ - std::min(head_taken_, head_.capacity());
+  budget_->give_back(spare);
+  head_taken_ -= spare;
+}
+
+bool Message::add_block(std::size_t line_size) {
+  std::size_t capacity = std::max(line_size, std::clamp(in_blocks_, min_block, max_block));
+  if (!budget_->has_room_for(capacity)) {
+    move_to_spool();
+    if (failed()) return false;
+    if (!budget_->has_room_for(capacity)) capacity = std::max(line_size, overdrawn_block);
+  }
+  blocks_.push_back({std::make_unique_for_overwrite<char[]>(capacity), capacity, 0, spooled_ + in_blocks_});
+  budget_->take(capacity);
+  return true;
+}
+
+void Message::move_to_spool() {
+  if (blocks_.empty()) return;
+  if (!spool_) {
+    auto created = SpoolFile::create(budget_->spool);
+    if (!created) {
+      failure_ = created.error();
+      return;
+    }
+    spool_ = std::move(*created);
+  }
+  auto block = blocks_.begin();
+  for (std::size_t moved = 0; block != blocks_.end() && moved < moved_at_once; ++block) {
+    failure_ = spool_->write({block->bytes.get(), block->size}, block->start);
+    if (failed()) break;
+    spooled_ += block->size;
+    in_blocks_ -= block->size;
+    moved += block->size;
+    budget_->give_back(block->capacity);
+  }
+  blocks_.erase(blocks_.begin(), block);
 }
 
 std::string_view Message::from(std::size_t offset) const {
   if (offset < head_.size()) return std::string_view(head_).substr(offset);
   offset -= head_.size();
-  if (offset >= body_size_) return {};
+  if (offset < spooled_) return spooled_from(offset);
+  close_window();
+  if (offset >= spooled_ + in_blocks_ || failed()) return {};
   const auto after = std::upper_bound(blocks_.begin(), blocks_.end(), offset,
                                       [](std::size_t at, const Block& block) { return at < block.start; });
   const Block& block = *std::prev(after);
   return std::string_view(block.bytes.get(), block.size).substr(offset - block.start);
+}
+
+std::string_view Message::spooled_from(std::size_t offset) const {
+  if (failed()) return {};
+  if (offset < window_start_ || offset >= window_start_ + window_size_) {
+    const std::size_t capacity = std::max(min_window, longest_line_);
+    if (window_.size() < capacity) {
+      close_window();
+      window_.resize(capacity);
+      budget_->take(capacity);
+    }
+    window_size_ = std::min(capacity, spooled_ - offset);
+    failure_ = spool_->read(window_.data(), window_size_, offset);
+    if (failed()) {
+      close_window();
+      return {};
+    }
+    window_start_ = offset;
+    window_size_ = std::string_view(window_.data(), window_size_).rfind('\n') + 1;
+  }
+  return std::string_view(window_.data(), window_size_).substr(offset - window_start_);
+}
+
+void Message::close_window() const {
+  budget_->give_back(window_.size());
+  window_ = {};
+  window_size_ = 0;
 }
 
 }  // namespace mailbridge::mail

@@ -1,31 +1,51 @@
-// One message as it will leave, unstuffed, every line ended by CRLF. Its header section lies in one piece; the rest, from the
-// empty line on, in blocks that hold whole lines, so that a message that grows is never copied.
+// One message as it will leave, unstuffed, every line ended by CRLF.
+//
+//   header section   in one piece, always in memory
+//   spooled part     the beginning of the rest, once memory was short: in an unlinked file, read back through a window
+//   blocks           the end of the rest; each holds whole lines, so that a message that grows is never copied
 #pragma once
 
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <vector>
+
+#include "mail/budget.hpp"
+#include "mail/spool.hpp"
 
 namespace mailbridge::mail {
 
 class Message {
  public:
-  // A line without its line end; it may hold any byte but LF.
+  // What the message takes is counted in `budget`, but for a header section within 64 KiB. When that is used up, blocks move to a
+  // spool file, oldest first and up to 1 MiB for each line that finds no room, so that nobody waits for a large message to be
+  // written. One block of 4 KiB, or of one line, it always has.
+  explicit Message(std::shared_ptr<Budget> budget = unlimited());
+  Message(const Message&) = delete;
+  Message& operator=(const Message&) = delete;
+  ~Message();
+
+  static std::shared_ptr<Budget> unlimited();
+
+  // A line without its line end; it may hold any byte but LF. When it cannot be kept, failure() says why, and the message is of
+  // no use any more.
   void append_line(std::string_view line);
 
-  std::size_t size() const { return head_.size() + body_size_; }
+  std::size_t size() const { return head_.size() + spooled_ + in_blocks_; }
 
   // The header section: all lines before the first empty one. Valid until the next append_line().
   std::string_view head() const { return head_; }
 
   // The bytes from `offset` on, or a first part of them that ends with a line; empty at the end, and when reading failed. Valid
-  // until the next call of any member.
+  // until the next call of a member other than size(), head() and failure().
   std::string_view from(std::size_t offset) const;
 
-  // What from() left out can no longer be read.
-  bool failed() const { return false; }
+  // The spool file cannot be written or read, or memory is short for the header section.
+  bool failed() const { return static_cast<bool>(failure_); }
+  std::error_code failure() const { return failure_; }
 
  private:
   struct Block {
@@ -34,12 +54,28 @@ class Message {
     std::size_t size;
     std::size_t start;  // within the rest
   };
-  Block& block_for(std::size_t line_size);
+  void append_to_head(std::string_view line);
+  void end_head();
+  bool add_block(std::size_t line_size);
+  void move_to_spool();
+  std::string_view spooled_from(std::size_t offset) const;
+  void close_window() const;
 
+  std::shared_ptr<Budget> budget_;
   std::string head_;
+  std::size_t head_taken_ = 0;
   bool in_head_ = true;
   std::vector<Block> blocks_;
-  std::size_t body_size_ = 0;  // of all that is not head
+  std::size_t in_blocks_ = 0;
+  std::optional<SpoolFile> spool_;
+  std::size_t spooled_ = 0;
+  std::size_t longest_line_ = 0;  // with its line end
+  mutable std::error_code failure_;
+
+  // Of the spooled part, while it is read.
+  mutable std::vector<char> window_;
+  mutable std::size_t window_start_ = 0;
+  mutable std::size_t window_size_ = 0;
 };
 
 }  // namespace mailbridge::mail

@@ -26,10 +26,13 @@ PROGRAM_EDGES = {"app", "net"}
 
 LIBRARIES = {  # beyond the standard library
     "base": r"tl/expected\.hpp",
+    "mail": r"tl/expected\.hpp",
     "rspamd": r"simdjson\.h|sodium(/\w+)?\.h|tl/expected\.hpp",
     "net": r"asio/.*|spdlog/.*|(sys/)?[a-z]+\.h|tl/expected\.hpp",
     "app": r"CLI/.*|toml\+\+/.*",
 }
+# The one file of a pure room that asks the operating system: what is left of a message when memory is short goes to a file.
+SYSTEM_FILES = {"mail": r"spool\.cpp"}
 PROGRAM_LIBRARIES = r"asio/.*|CLI/.*|((sys|linux)/)?[a-z]+\.h"
 
 # Of the standard library: what opens files, starts threads, or asks for the time or for chance.
@@ -44,6 +47,8 @@ def faults_of(room, name, text):
     program = re.fullmatch(PROGRAMS.get(room, "(?!)"), name)
     rooms = {room} | EDGES[room] | (PROGRAM_EDGES if program else set())
     libraries = LIBRARIES.get(room, "(?!)") + ("|" + PROGRAM_LIBRARIES if program else "")
+    if re.fullmatch(SYSTEM_FILES.get(room, "(?!)"), name):
+        libraries += r"|[a-z]+\.h"
     pure = not program and room not in ("net", "app")
     for number, line in enumerate(text.splitlines(), 1):
         include = INCLUDE.match(line)

@@ -47,6 +47,7 @@ class Planted(unittest.TestCase):
             ("filter/policy.cpp", "#include <asio/steady_timer.hpp>"),
             ("rspamd/verdict.cpp", "#include <spdlog/spdlog.h>"),
             ("mail/headers.cpp", "#include <simdjson.h>"),
+            ("mail/message.cpp", "#include <unistd.h>"),
             ("base/endpoint.cpp", "#include <sys/socket.h>"),
             ("filter/engine.cpp", "#include <unistd.h>"),
             ("filter/smtpd_line.cpp", "#include <fstream>"),
@@ -64,6 +65,7 @@ class Planted(unittest.TestCase):
         for path, line in [
             ("filter/app.cpp", '#include "rspamd/exchange.hpp"'),
             ("filter/main.cpp", "#include <unistd.h>"),
+            ("mail/spool.cpp", "#include <stdlib.h>"),
             ("net/log.cpp", "#include <spdlog/logger.h>"),
             ("net/log.cpp", "const auto now = Clock::now();"),
             ("filter/engine.cpp", "// the driver asks Clock::now()"),

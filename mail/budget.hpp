@@ -1,0 +1,19 @@
+// How much memory the messages of this process may take together, and where they go beyond that.
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+namespace mailbridge::mail {
+
+struct Budget {
+  std::size_t limit = std::size_t{64} * 1024 * 1024;
+  std::string spool = "/var/tmp";  // the directory of spool files
+  std::size_t used = 0;
+
+  bool has_room_for(std::size_t n) const { return used <= limit && n <= limit - used; }
+  void take(std::size_t n) { used += n; }  // the limit may be overdrawn
+  void give_back(std::size_t n) { used -= n; }
+};
+
+}  // namespace mailbridge::mail
