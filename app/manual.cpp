@@ -114,7 +114,8 @@ std::string value(std::string type) {
     if (c == '|') out += " | ";
     else out += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   }
-  return (type.find('|') == std::string::npos ? " Ar " : " Cm ") + out;
+  const bool stands_for_something = std::any_of(type.begin(), type.end(), [](unsigned char c) { return std::isupper(c); });
+  return (stands_for_something ? " Ar " : " Cm ") + out;
 }
 
 }  // namespace
@@ -129,7 +130,8 @@ std::string manual_list(const CLI::App& app) {
     const bool flag = option->get_items_expected_max() == 0;
     mdoc.macro(".It Fl -" + option->get_lnames()[0] + (flag ? "" : value(option->get_type_name())));
     mdoc.text(option->get_description());
-    if (!flag && !option->get_default_str().empty()) mdoc.text("The default is `" + option->get_default_str() + "`.");
+    const std::string default_value = option->get_default_str();
+    if (!flag && !default_value.empty() && default_value != "[]") mdoc.text("The default is `" + default_value + "`.");
     if (option->get_items_expected_max() > 1) mdoc.text("May be given several times; an array in the configuration file.");
   }
   mdoc.macro(".El");

@@ -44,7 +44,7 @@ class File {
   explicit File(const std::string& path) : path_(path) {}
 
   Result<void> apply_to(CLI::App& app) const {
-    const auto text = content();
+    const auto text = read_file(path_);
     if (!text) return tl::unexpected(text.error());
     const toml::parse_result parsed = toml::parse(*text, path_);
     if (!parsed) return wrong(parsed.error().source(), {}, parsed.error().description());
@@ -55,20 +55,6 @@ class File {
   }
 
  private:
-  Result<std::string> content() const {
-    const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path_.c_str(), "re"), std::fclose);
-    std::string text;
-    char block[4096];
-    while (file) {
-      const std::size_t n = std::fread(block, 1, sizeof block, file.get());
-      text.append(block, n);
-      if (n < sizeof block) break;
-    }
-    if (!file || std::ferror(file.get()) != 0)
-      return fail(Errc::malformed, printable(path_ + ": " + std::strerror(errno), max_shown));
-    return text;
-  }
-
   tl::unexpected<Fault> wrong(const toml::source_region& at, std::string_view key, std::string_view what) const {
     std::string line = path_ + ":" + std::to_string(at.begin.line) + ": ";
     if (!key.empty()) line.append(key).append(": ");
@@ -106,6 +92,20 @@ class File {
 };
 
 }  // namespace
+
+Result<std::string> read_file(const std::string& path) {
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "re"), std::fclose);
+  std::string text;
+  char block[4096];
+  while (file) {
+    const std::size_t n = std::fread(block, 1, sizeof block, file.get());
+    text.append(block, n);
+    if (n < sizeof block) break;
+  }
+  if (!file || std::ferror(file.get()) != 0)
+    return fail(Errc::malformed, printable(path + ": " + std::strerror(errno), max_shown));
+  return text;
+}
 
 Result<std::optional<std::string>> read_options(CLI::App& app, int argc, const char* const* argv) {
   std::string file;

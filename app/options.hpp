@@ -20,4 +20,7 @@ namespace mailbridge::app {
 // in one line: "--timeout: …" for argv, "FILE:LINE: timeout: …" for the file.
 Result<std::optional<std::string>> read_options(CLI::App& app, int argc, const char* const* argv);
 
+// The bytes of a file. The fault names it.
+Result<std::string> read_file(const std::string& path);
+
 }  // namespace mailbridge::app

@@ -11,6 +11,7 @@ namespace mailbridge {
 // ASCII only, case-insensitive: header names, authserv-ids, host names.
 bool iequals(std::string_view a, std::string_view b);
 bool istarts_with(std::string_view text, std::string_view prefix);
+std::string lower(std::string_view text);
 
 // Without leading and trailing SP, HTAB, CR and LF.
 std::string_view trim(std::string_view text);

@@ -43,9 +43,11 @@ constexpr std::string_view no_verdict = "451 4.3.0 Message could not be scanned,
 constexpr std::string_view out_of_order = "451 4.3.0 Mail scanning is out of order, try again later";
 constexpr std::string_view line_too_long = "554 5.6.0 Message holds a line that is too long";
 
+bool is_local(std::string_view src) { return src.starts_with("unix:") || src == "local"; }
+
 // "192.0.2.1:25", "[2001:db8::1]:25", "unix:/var/run/smtpd.sock"; the local socket is this host.
 std::string client_ip(std::string_view src) {
-  if (src.starts_with("unix:") || src == "local") return "127.0.0.1";
+  if (is_local(src)) return "127.0.0.1";
   if (src.starts_with('[')) src = src.substr(1, src.find(']') - 1);
   else src = src.substr(0, src.rfind(':'));
   if (istarts_with(src, "IPv6:")) src.remove_prefix(5);
@@ -135,6 +137,7 @@ void Engine::on_line(std::string_view text, bool cut, TimePoint now) {
     session.id = line->session;
     session.version = line->version;
     session.client.ip = client_ip(connect->src);
+    session.client.local = is_local(connect->src);
     if (connect->fcrdns == "pass" && connect->rdns != "<unknown>") session.client.hostname = connect->rdns;
     return;
   }
@@ -257,18 +260,24 @@ void Engine::end_of_data(Session& session, TimePoint now) {
     note(Level::warn, "session=" + session.id + " msgid=" + printable(tx.msgid, 16) + " a line of " + std::to_string(tx.longest) +
                           " bytes will be cut to 1997 by this version of smtpd");
   }
-  start_scan(session, now);
-}
-
-void Engine::start_scan(Session& session, TimePoint now) {
-  Transaction& tx = session.tx;
   if (!tx.message) tx.message = std::make_shared<mail::Message>();
-  mail::Envelope envelope = session.client;
+  mail::Envelope envelope = client;
   envelope.sender = tx.sender;
   envelope.recipients = tx.recipients;
   envelope.queue_id = tx.msgid;
-  rspamd::ScanRequest request =
-      rspamd::scan_request(envelope, {settings_.rspamd, settings_.settings_id, session.id}, tx.message->size());
+  const ClassSet holds = settings_.classes.of(envelope);
+  if (const auto skipped = settings_.classes.skip.first_of(holds)) {
+    append_field(log, "scan", "skipped");
+    append_field(log, "class", to_string(*skipped));
+    return pass_unscanned(session);
+  }
+  start_scan(session, envelope, holds, now);
+}
+
+void Engine::start_scan(Session& session, const mail::Envelope& envelope, ClassSet holds, TimePoint now) {
+  Transaction& tx = session.tx;
+  rspamd::ScanRequest request = rspamd::scan_request(
+      envelope, {settings_.rspamd, settings_.classes.settings_id_for(holds), session.id}, tx.message->size());
   if (request.recipients_left_out > 0) append_field(tx.log, "rcpts_not_scanned", std::to_string(request.recipients_left_out));
   const ScanId id = next_scan_++;
   const TimePoint until = now + settings_.scan_timeout;
@@ -323,6 +332,15 @@ void Engine::decide(Session& session, const rspamd::ScanResult& result, TimePoin
   for (const std::string& name : decision.dropped_headers) append_field(tx.log, "header_dropped", name);
   append_field(tx.log, "scan_ms", milliseconds(now - tx.scan_started));
   if (!decision.refusal.empty()) return refuse(session, decision.refusal);
+  proceed(session, std::move(decision));
+}
+
+void Engine::pass_unscanned(Session& session) {
+  proceed(session, filter::pass_unscanned(session.tx.message->head(), {admd_, session.client.mta_name}));
+}
+
+void Engine::proceed(Session& session, Decision decision) {
+  Transaction& tx = session.tx;
   append_field(tx.log, "answer", "proceed");
   emissions_.push_back({session.key, answer_prefix("filter-dataline", dialect_of(session.version), session.id, tx.data_token),
                         std::move(decision.header_bytes), 0, std::move(tx.message), decision.body_from});

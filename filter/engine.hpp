@@ -33,6 +33,7 @@
 #include "base/endpoint.hpp"
 #include "base/line_buffer.hpp"
 #include "base/note.hpp"
+#include "filter/classes.hpp"
 #include "filter/policy.hpp"
 #include "filter/smtpd_line.hpp"
 #include "mail/envelope.hpp"
@@ -43,7 +44,7 @@ namespace mailbridge::filter {
 
 struct Settings {
   Endpoint rspamd = TcpEndpoint{"127.0.0.1", 11333};
-  std::string settings_id;                           // rspamd's Settings-ID; empty: none
+  ClassSettings classes;
   Duration scan_timeout = std::chrono::seconds(30);  // the whole scan, connect included
   OnFailure on_failure;
   bool out_of_order = false;  // the configuration is broken: register, and answer every message with a temporary failure
@@ -133,9 +134,11 @@ class Engine {
   void on_data_line(Session& session, const DataLine& event, bool cut, TimePoint now);
   std::string_view on_commit(Session& session);
   void end_of_data(Session& session, TimePoint now);
-  void start_scan(Session& session, TimePoint now);
+  void start_scan(Session& session, const mail::Envelope& envelope, ClassSet holds, TimePoint now);
   void refuse(Session& session, std::string_view refusal);
   void decide(Session& session, const rspamd::ScanResult& result, TimePoint now);
+  void pass_unscanned(Session& session);
+  void proceed(Session& session, Decision decision);
   void cancel_scan(Transaction& tx);
   void end_transaction(Session& session, std::string_view became);
   void refill();

@@ -9,6 +9,7 @@
 #include "app/manual.hpp"
 #include "app/options.hpp"
 #include "base/endpoint.hpp"
+#include "base/text.hpp"
 
 namespace mailbridge::filter {
 namespace {
@@ -16,7 +17,7 @@ namespace {
 // As written; each has passed its validator.
 struct Values {
   std::string rspamd = "http://127.0.0.1:11333";
-  std::string settings_id;
+  std::vector<std::string> settings_id;
   double connect_timeout = 3;
   double scan_timeout = 30;
   std::string on_error = "tempfail";
@@ -25,6 +26,9 @@ struct Values {
   std::string record;
   std::string log_target = "syslog";
   std::string log_level = "info";
+  std::vector<std::string> networks;
+  std::vector<std::string> recipients;
+  std::vector<std::string> skip;
   bool check_config = false;
 };
 
@@ -57,6 +61,16 @@ Validator parsed_by(Result<Parsed> (*parse)(std::string_view)) {
   };
 }
 
+// A path is looked into when the settings are made.
+Validator path_or(Validator entry) {
+  return [entry = std::move(entry)](const std::string& text) { return text.starts_with('/') ? std::string() : entry(text); };
+}
+
+std::string recipient_fault(const std::string& text) {
+  const auto added = Recipients().add(text);
+  return added ? std::string() : added.error().what;
+}
+
 void declare(CLI::App& app, Values& values) {
   // The first sentence of a text is for --help; how it is marked up: app/manual.hpp.
   const auto row = [&app](const char* name, auto& value, const char* type, const Validator& validator, const char* text) {
@@ -68,8 +82,21 @@ void declare(CLI::App& app, Values& values) {
       "Where a worker of rspamd listens: `http://HOST[:PORT]` or `unix:/PATH`. The host is a name, an IPv4 address, or an IPv6 "
       "address "
       "between brackets; the port is 11333 when left out.");
-  row("--settings-id", values.settings_id, "ID", {},
-      "The settings rspamd is to use for every message. Without this option rspamd chooses.");
+  row("--settings-id", values.settings_id, "[CLASS=]ID", parsed_by(parse_settings_id),
+      "The settings rspamd is to use for a class of messages, or for all others. See `Classes` below. Without this option rspamd "
+      "chooses.")
+      ->allow_extra_args(false);
+  row("--networks", values.networks, "CIDR|FILE", path_or(parsed_by(parse_network)),
+      "Addresses that make up the class networks. An IPv4 or IPv6 address or network, or the absolute path of a file with one a "
+      "line; what follows a `#` is a comment there.")
+      ->allow_extra_args(false);
+  row("--recipients", values.recipients, "ADDRESS|@DOMAIN|FILE", path_or(recipient_fault),
+      "Addresses that make up the class recipients. An address, all of a domain, or the absolute path of a file with one of "
+      "these a line. Upper and lower case are the same.")
+      ->allow_extra_args(false);
+  row("--skip", values.skip, "CLASS", parsed_by(parse_class),
+      "Accept messages of this class without a scan. See `Classes` below.")
+      ->allow_extra_args(false);
   row("--connect-timeout", values.connect_timeout, "SECONDS", seconds_up_to(60),
       "How long reaching rspamd may take. From 0.1 to 60.");
   row("--scan-timeout", values.scan_timeout, "SECONDS", seconds_up_to(600),
@@ -132,10 +159,45 @@ OnFailure on_failure(const Values& values) {
           policy(values.on_unreadable),  policy(values.on_overload), policy(values.on_too_large)};
 }
 
-AppSettings settings_of(const Values& values) {
+// Entries, or files of them.
+Result<void> take_entries(const std::string& option, const std::vector<std::string>& values,
+                          const std::function<Result<void>(std::string_view)>& take) {
+  for (const std::string& value : values) {
+    const bool path = value.starts_with('/');
+    const Result<std::string> text = path ? app::read_file(value) : value;
+    const Result<void> taken = !text ? tl::unexpected(text.error()) : path ? parse_list(*text, value, take) : take(*text);
+    if (!taken) return fail(taken.error().code, printable(option + ": " + taken.error().what, 200));
+  }
+  return {};
+}
+
+Result<ClassSettings> class_settings(const Values& values) {
+  ClassSettings settings;
+  std::vector<Network> networks;
+  auto taken = take_entries("--networks", values.networks, [&](std::string_view entry) -> Result<void> {
+    const auto network = parse_network(entry);
+    if (!network) return tl::unexpected(network.error());
+    networks.push_back(*network);
+    return {};
+  });
+  if (!taken) return tl::unexpected(std::move(taken.error()));
+  settings.networks = Networks(std::move(networks));
+  taken = take_entries("--recipients", values.recipients, [&](std::string_view entry) { return settings.recipients.add(entry); });
+  if (!taken) return tl::unexpected(std::move(taken.error()));
+  for (const std::string& word : values.skip) settings.skip.insert(parse_class(word).value());
+  for (const std::string& text : values.settings_id) {
+    auto [which, id] = parse_settings_id(text).value();
+    (which ? settings.class_settings_id[static_cast<std::size_t>(*which)] : settings.settings_id) = std::move(id);
+  }
+  return settings;
+}
+
+Result<AppSettings> settings_of(const Values& values) {
   AppSettings settings;
   settings.engine.rspamd = parse_http_endpoint(values.rspamd).value();
-  settings.engine.settings_id = values.settings_id;
+  auto classes = class_settings(values);
+  if (!classes) return tl::unexpected(std::move(classes.error()));
+  settings.engine.classes = std::move(*classes);
   settings.engine.scan_timeout = seconds(values.scan_timeout);
   settings.engine.on_failure = on_failure(values);
   settings.connect_timeout = seconds(values.connect_timeout);
@@ -157,9 +219,10 @@ Result<std::variant<AppSettings, Text>> read_settings(int argc, const char* cons
   auto text = app::read_options(app, argc, argv);
   if (!text) return tl::unexpected(std::move(text.error()));
   if (*text) return Text{std::move(**text)};
-  AppSettings settings = settings_of(values);
-  settings.given = given(app);
-  return settings;
+  auto settings = settings_of(values);
+  if (!settings) return tl::unexpected(std::move(settings.error()));
+  settings->given = given(app);
+  return std::move(*settings);
 }
 
 Result<AppSettings> read_settings(const std::vector<GivenOption>& given) {

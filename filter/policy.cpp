@@ -195,4 +195,12 @@ Decision decide(std::string_view message, const rspamd::ScanResult& result, cons
   return decision;
 }
 
+Decision pass_unscanned(std::string_view message, const OwnNames& names) {
+  const HeaderDecision headers(message, names);
+  Decision decision;
+  decision.body_from = headers.body_from();
+  decision.header_bytes = headers.editor().bytes();
+  return decision;
+}
+
 }  // namespace mailbridge::filter

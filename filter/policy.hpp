@@ -48,6 +48,9 @@ struct OwnNames {
 // Received field are the client's, and go. That Received field itself stays, whatever rspamd wants removed (RFC 5321 4.4).
 Decision decide(std::string_view message, const rspamd::ScanResult& result, const OnFailure& on_failure, const OwnNames& names);
 
+// As decide(), for a message that is accepted without a scan.
+Decision pass_unscanned(std::string_view message, const OwnNames& names);
+
 // A refusal: code, enhanced code and a text of ours or of rspamd's. `text` is flattened and bounded; when it brings its own
 // enhanced code of the same class, or a reply code before that, these are not doubled.
 std::string refusal(std::string_view code, std::string_view enhanced, std::string_view text, std::string_view default_text);

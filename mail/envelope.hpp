@@ -9,6 +9,7 @@ namespace mailbridge::mail {
 
 struct Envelope {
   std::string ip;                       // "192.0.2.1", "2001:db8::1"; 127.0.0.1 for the local socket; empty when unknown
+  bool local = false;                   // by smtpd's local socket
   std::string hostname;                 // the client's name, only when forward-confirmed; otherwise empty
   std::string helo;                     // as given in HELO or EHLO
   std::string sender;                   // without angle brackets; empty for the null sender
