@@ -61,13 +61,14 @@ std::optional<Line> parse_line(std::string_view line, std::size_t at) {
   if (digits > 0 && (number == 0 || number > 999999)) return std::nullopt;
   if (digits > 0) parsed.number = number;
   line.remove_prefix(digits);
-  if (line.empty() || std::string_view("><!").find(line[0]) == std::string_view::npos) return std::nullopt;
+  const std::string_view directions = parsed.lane == 'R' ? "><!@" : "><!";
+  if (line.empty() || directions.find(line[0]) == std::string_view::npos) return std::nullopt;
   parsed.direction = line[0];
   line.remove_prefix(1);
   if (!line.empty() && line[0] != ' ') return std::nullopt;
   if (!line.empty()) line.remove_prefix(1);
   parsed.text = unescape(line, ended);
-  if (parsed.direction != '!' && ended) parsed.text += '\n';
+  if ((parsed.direction == '>' || parsed.direction == '<') && ended) parsed.text += '\n';
   return parsed;
 }
 

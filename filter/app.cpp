@@ -3,34 +3,24 @@
 #include <poll.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <exception>
-#include <memory>
 #include <optional>
-#include <unordered_map>
 #include <utility>
 #include <variant>
 #include <vector>
 
-#include <asio/awaitable.hpp>
-#include <asio/bind_cancellation_slot.hpp>
 #include <asio/buffer.hpp>
-#include <asio/cancellation_signal.hpp>
-#include <asio/co_spawn.hpp>
 #include <asio/io_context.hpp>
 #include <asio/posix/stream_descriptor.hpp>
 #include <asio/signal_set.hpp>
 #include <asio/steady_timer.hpp>
-#include <asio/use_awaitable.hpp>
 
 #include "filter/confine.hpp"
 #include "filter/recorder.hpp"
-#include "net/connect.hpp"
-#include "net/converse.hpp"
+#include "filter/scanner.hpp"
 #include "net/log.hpp"
-#include "rspamd/exchange.hpp"
 
 namespace mailbridge::filter {
 namespace {
@@ -45,6 +35,7 @@ class App {
       : settings_(std::move(settings)),
         read_again_(std::move(read_again)),
         engine_(settings_.engine),
+        scanner_(io_, settings_.upstreams, settings_.connect_timeout, scanner_hooks()),
         in_(io_, STDIN_FILENO),
         out_(io_, STDOUT_FILENO),
         deadline_(io_),
@@ -96,6 +87,17 @@ class App {
     }
   }
 
+  Scanner::Hooks scanner_hooks() {
+    return {[this] { return now(); },
+            [this](ScanId id, char direction, std::string_view bytes, TimePoint at) {
+              record([&](Recorder& to) { to.rspamd(id, direction, bytes, at); });
+            },
+            [this](ScanId id, const rspamd::ScanResult& result, std::string_view server, TimePoint at) {
+              engine_.scan_finished(id, result, at, server);
+              pump();
+            }};
+  }
+
   void read() {
     in_.async_read_some(asio::buffer(in_buffer_), [this](const asio::error_code& error, std::size_t n) {
       if (error) return leave();
@@ -119,6 +121,7 @@ class App {
       settings_ = std::move(*settings);
       net::open_log(settings_.log_target, settings_.log_level, program);
       engine_.use(settings_.engine);
+      scanner_.use(settings_.upstreams, settings_.connect_timeout);
       net::log(Level::info, "the settings were read again");
     });
   }
@@ -149,51 +152,8 @@ class App {
     net::log(note);
   }
 
-  void carry_out(CancelScan& command) {
-    if (const auto scan = scans_.find(command.id); scan != scans_.end()) scan->second->emit(asio::cancellation_type::terminal);
-  }
-
-  void carry_out(StartScan& command) {
-    const ScanId id = command.id;
-    const auto signal = std::make_shared<asio::cancellation_signal>();
-    scans_.emplace(id, signal);
-    asio::co_spawn(io_, scan(std::move(command)),
-                   asio::bind_cancellation_slot(signal->slot(), [this, id, signal](const std::exception_ptr& thrown) {
-                     scans_.erase(id);
-                     if (thrown) scan_broke_off(id);
-                   }));
-  }
-
-  // A cancelled scan ends with an exception too, but its result is no longer wanted.
-  void scan_broke_off(ScanId id) {
-    engine_.scan_finished(id, tl::unexpected(rspamd::ScanFailure{rspamd::ScanFailure::Kind::unreachable, "out of resources"}),
-                          now());
-    pump();
-  }
-
-  asio::awaitable<void> scan(StartScan command) {
-    const ScanId id = command.id;
-    rspamd::Exchange exchange(std::move(command.head), std::move(command.message), command.until);
-    TimePoint at = now();  // of what the engine is told about at the end, so that a recording leads to the same figures
-    const auto watch = [&](char direction, std::string_view bytes) {
-      at = now();
-      record([&](Recorder& to) { to.rspamd(id, direction, bytes, at); });
-    };
-    const TimePoint until = std::min(command.until, Clock::now() + settings_.connect_timeout);
-    auto socket = co_await net::connect(settings_.engine.rspamd, until);
-    if (socket) {
-      co_await net::converse(*socket, exchange, watch);
-      socket->close();
-    } else {
-      const net::ConnectError& error = socket.error();
-      Ending ending{error.timed_out ? Ending::Kind::timed_out : Ending::Kind::failed, error.what};
-      if (error.timed_out && until == command.until) ending.error.clear();  // the scan's own deadline
-      watch('!', to_string(ending));
-      exchange.end(ending);
-    }
-    engine_.scan_finished(id, exchange.result(), at);
-    pump();
-  }
+  void carry_out(CancelScan& command) { scanner_.cancel(command.id); }
+  void carry_out(StartScan& command) { scanner_.start(std::move(command)); }
 
   // One window at a time, so that a long message leaves the other sessions their turn.
   void write() {
@@ -237,6 +197,7 @@ class App {
   const TimePoint start_ = Clock::now();
   asio::io_context io_{1};
   Engine engine_;
+  Scanner scanner_;
   std::optional<Recorder> recorder_;
   asio::posix::stream_descriptor in_;
   asio::posix::stream_descriptor out_;
@@ -245,7 +206,6 @@ class App {
   std::vector<char> in_buffer_ = std::vector<char>(read_size);
   std::vector<char> used_buffer_ = std::vector<char>(read_size);
   bool writing_ = false;
-  std::unordered_map<ScanId, std::shared_ptr<asio::cancellation_signal>> scans_;
 };
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include "base/result.hpp"
 #include "filter/engine.hpp"
 #include "net/log.hpp"
+#include "rspamd/upstreams.hpp"
 
 namespace mailbridge::filter {
 
@@ -21,7 +22,8 @@ struct GivenOption {
 
 struct AppSettings {
   Settings engine;
-  Duration connect_timeout = std::chrono::seconds(3);
+  std::vector<rspamd::Upstream> upstreams = {{TcpEndpoint{"127.0.0.1", 11333}}};  // at least one
+  Duration connect_timeout = std::chrono::seconds(3);                             // for each server
   std::string record_directory;  // empty: nothing is recorded; read at start only
   net::LogTarget log_target = net::LogTarget::syslog;
   Level log_level = Level::info;

@@ -277,23 +277,24 @@ void Engine::end_of_data(Session& session, TimePoint now) {
 void Engine::start_scan(Session& session, const mail::Envelope& envelope, ClassSet holds, TimePoint now) {
   Transaction& tx = session.tx;
   rspamd::ScanRequest request = rspamd::scan_request(
-      envelope, {settings_.rspamd, settings_.classes.settings_id_for(holds), session.id}, tx.message->size());
+      envelope, {settings_.classes.settings_id_for(holds), session.id}, tx.message->size());
   if (request.recipients_left_out > 0) append_field(tx.log, "rcpts_not_scanned", std::to_string(request.recipients_left_out));
   const ScanId id = next_scan_++;
   const TimePoint until = now + settings_.scan_timeout;
   tx.scan = id;
   tx.scan_started = now;
   scans_.emplace(id, Scan{session.key, until + grace});
-  commands_.emplace_back(StartScan{id, std::move(request.head), tx.message, until});
+  commands_.emplace_back(StartScan{id, std::move(request.headers), tx.message, until});
 }
 
-void Engine::scan_finished(ScanId id, const rspamd::ScanResult& result, TimePoint now) {
+void Engine::scan_finished(ScanId id, const rspamd::ScanResult& result, TimePoint now, std::string_view server) {
   const auto scan = scans_.find(id);
   if (scan == scans_.end()) return;
   Session& session = sessions_.at(scan->second.session_key);
   scans_.erase(scan);
   session.tx.scan.reset();
   try {
+    if (!server.empty()) append_field(session.tx.log, "server", server);
     decide(session, result, now);
   } catch (const std::bad_alloc&) {
     session.tx.message.reset();

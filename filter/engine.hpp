@@ -30,7 +30,6 @@
 #include <vector>
 
 #include "base/conversation.hpp"
-#include "base/endpoint.hpp"
 #include "base/line_buffer.hpp"
 #include "base/note.hpp"
 #include "filter/classes.hpp"
@@ -43,7 +42,6 @@
 namespace mailbridge::filter {
 
 struct Settings {
-  Endpoint rspamd = TcpEndpoint{"127.0.0.1", 11333};
   ClassSettings classes;
   Duration scan_timeout = std::chrono::seconds(30);  // the whole scan, connect included
   OnFailure on_failure;
@@ -54,7 +52,7 @@ using ScanId = std::uint64_t;
 
 struct StartScan {
   ScanId id;
-  std::string head;  // the request up to the message
+  std::string headers;  // rspamd::ScanRequest's
   std::shared_ptr<const mail::Message> message;
   TimePoint until;
 };
@@ -71,7 +69,8 @@ class Engine {
   void use(Settings settings) { settings_ = std::move(settings); }
 
   void receive(std::string_view bytes, TimePoint now);
-  void scan_finished(ScanId id, const rspamd::ScanResult& result, TimePoint now);
+  // `server` is for the log; empty when there is but one, or none was reached.
+  void scan_finished(ScanId id, const rspamd::ScanResult& result, TimePoint now, std::string_view server = {});
 
   // Scans that are past their deadline are given up. To be called at next_deadline() or soon after.
   void tick(TimePoint now);

@@ -8,15 +8,15 @@
 
 #include "app/manual.hpp"
 #include "app/options.hpp"
-#include "base/endpoint.hpp"
 #include "base/text.hpp"
+#include "rspamd/upstreams.hpp"
 
 namespace mailbridge::filter {
 namespace {
 
 // As written; each has passed its validator.
 struct Values {
-  std::string rspamd = "http://127.0.0.1:11333";
+  std::vector<std::string> rspamd = {"http://127.0.0.1:11333"};
   std::vector<std::string> settings_id;
   double connect_timeout = 3;
   double scan_timeout = 30;
@@ -78,10 +78,14 @@ void declare(CLI::App& app, Values& values) {
     if (validator) option->check(validator);
     return option;
   };
-  row("--rspamd", values.rspamd, "ENDPOINT", parsed_by(parse_http_endpoint),
+  row("--rspamd", values.rspamd, "ENDPOINT[,priority=N]", parsed_by(rspamd::parse_upstream),
       "Where a worker of rspamd listens: `http://HOST[:PORT]` or `unix:/PATH`. The host is a name, an IPv4 address, or an IPv6 "
-      "address "
-      "between brackets; the port is 11333 when left out.");
+      "address between brackets; the port is 11333 when left out. Of several, those of the highest priority get the mail in "
+      "turn, "
+      "and the others when none of those is up; the priority is 0 when left out, and 1000 at most. See `Servers` below.")
+      ->expected(1, static_cast<int>(rspamd::Upstreams::max_count))
+      ->allow_extra_args(false)
+      ->default_str(values.rspamd[0]);
   row("--settings-id", values.settings_id, "[CLASS=]ID", parsed_by(parse_settings_id),
       "The settings rspamd is to use for a class of messages, or for all others. See `Classes` below. Without this option rspamd "
       "chooses.")
@@ -194,10 +198,11 @@ Result<ClassSettings> class_settings(const Values& values) {
 
 Result<AppSettings> settings_of(const Values& values) {
   AppSettings settings;
-  settings.engine.rspamd = parse_http_endpoint(values.rspamd).value();
   auto classes = class_settings(values);
   if (!classes) return tl::unexpected(std::move(classes.error()));
   settings.engine.classes = std::move(*classes);
+  settings.upstreams.clear();
+  for (const std::string& text : values.rspamd) settings.upstreams.push_back(rspamd::parse_upstream(text).value());
   settings.engine.scan_timeout = seconds(values.scan_timeout);
   settings.engine.on_failure = on_failure(values);
   settings.connect_timeout = seconds(values.connect_timeout);

@@ -32,7 +32,7 @@ void Recorder::smtpd(char direction, std::string_view bytes, TimePoint now) { wr
 
 void Recorder::rspamd(ScanId scan, char direction, std::string_view bytes, TimePoint now) {
   const std::string lane = "R" + std::to_string(scan) + direction;
-  write(lane, direction == '!' ? std::string(bytes) + "\n" : std::string(bytes), now);
+  write(lane, direction == '!' || direction == '@' ? std::string(bytes) + "\n" : std::string(bytes), now);
 }
 
 void Recorder::note(const Note& note, TimePoint now) {

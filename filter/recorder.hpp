@@ -22,8 +22,8 @@ class Recorder {
   static Result<Recorder> open(const std::string& directory, const std::vector<GivenOption>& given, TimePoint now);
 
   void smtpd(char direction, std::string_view bytes, TimePoint now);
-  void rspamd(ScanId scan, char direction, std::string_view bytes,
-              TimePoint now);  // '!': the ending's name and the system's words
+  // '!': the ending's name and the system's words; '@': the server that is tried
+  void rspamd(ScanId scan, char direction, std::string_view bytes, TimePoint now);
   void note(const Note& note, TimePoint now);
 
  private:

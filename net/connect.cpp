@@ -1,15 +1,22 @@
 #include "net/connect.hpp"
 
-#include <memory>
-#include <optional>
+#include <netdb.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <atomic>
+#include <exception>
+#include <system_error>
+#include <thread>
 #include <utility>
 #include <variant>
-#include <vector>
 
 #include <asio/experimental/as_tuple.hpp>
 #include <asio/experimental/awaitable_operators.hpp>
 #include <asio/ip/tcp.hpp>
 #include <asio/local/stream_protocol.hpp>
+#include <asio/post.hpp>
+#include <asio/prefer.hpp>
 #include <asio/steady_timer.hpp>
 #include <asio/this_coro.hpp>
 #include <asio/use_awaitable.hpp>
@@ -18,7 +25,6 @@ namespace mailbridge::net {
 namespace {
 
 using namespace asio::experimental::awaitable_operators;
-using Address = asio::generic::stream_protocol::endpoint;
 
 constexpr auto token = asio::experimental::as_tuple(asio::use_awaitable);
 
@@ -42,66 +48,139 @@ asio::awaitable<asio::error_code> connect_local(Socket& socket, const Address& a
 
 ConnectError out_of_time() { return {true, 0, "no connection in time"}; }
 
-asio::awaitable<tl::expected<std::vector<Address>, ConnectError>> resolve(const Endpoint& endpoint, TimePoint until) {
-  std::vector<Address> addresses;
-  if (const auto* local = std::get_if<UnixEndpoint>(&endpoint)) {
-    addresses.emplace_back(asio::local::stream_protocol::endpoint(local->path));
-    co_return addresses;
-  }
-  const auto& at = std::get<TcpEndpoint>(endpoint);
-  asio::error_code no_number;
-  if (const auto number = asio::ip::make_address(at.host, no_number); !no_number) {
-    addresses.emplace_back(asio::ip::tcp::endpoint(number, at.port));
-    co_return addresses;
-  }
-  // The look-up runs in Asio's resolver thread and cannot be called back from there, so it is left behind when time is up.
-  struct Lookup {
-    explicit Lookup(const asio::any_io_executor& executor) : resolver(executor), finished(executor) {}
-    asio::ip::tcp::resolver resolver;
-    asio::steady_timer finished;
-    std::optional<std::pair<asio::error_code, asio::ip::tcp::resolver::results_type>> answer;
-  };
-  const auto lookup = std::make_shared<Lookup>(co_await asio::this_coro::executor);
-  lookup->finished.expires_at(until);
-  lookup->resolver.async_resolve(at.host, std::to_string(at.port), [lookup](const asio::error_code& error, auto found) {
-    lookup->answer.emplace(error, std::move(found));
-    lookup->finished.cancel();
+struct Answer {
+  Addresses addresses;
+  std::string fault;  // when there is none
+};
+
+Answer ask_resolver(const std::string& host, const std::string& port) {
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  addrinfo* found = nullptr;
+  const int error = getaddrinfo(host.c_str(), port.c_str(), &hints, &found);
+  Answer answer;
+  if (error == EAI_NONAME) answer.fault = "Host not found";
+  else if (error != 0) answer.fault = std::string("looking the name up: ") + gai_strerror(error);
+  const std::unique_ptr<addrinfo, void (*)(addrinfo*)> freed(found, [](addrinfo* list) {
+    if (list != nullptr) freeaddrinfo(list);
   });
-  co_await lookup->finished.async_wait(token);
-  if (!lookup->answer) co_return tl::unexpected(out_of_time());
-  const auto& [error, found] = *lookup->answer;
-  if (error) co_return tl::unexpected(ConnectError{false, 0, error.message()});
-  for (const auto& entry : found) addresses.emplace_back(entry.endpoint());
-  co_return addresses;
+  for (const addrinfo* entry = found; entry != nullptr; entry = entry->ai_next) {
+    answer.addresses.emplace_back(entry->ai_addr, entry->ai_addrlen, IPPROTO_TCP);
+  }
+  if (answer.addresses.empty() && answer.fault.empty()) answer.fault = "the name has no address";
+  return answer;
 }
 
 }  // namespace
 
-asio::awaitable<tl::expected<Socket, ConnectError>> connect(Endpoint endpoint, TimePoint until) {
+struct Target::Name {
+  Name(asio::any_io_executor of, const TcpEndpoint& at)
+      : executor(std::move(of)), host(at.host), port(std::to_string(at.port)), answered(executor, TimePoint::max()) {}
+
+  void take(Answer answer) {
+    under_way = false;
+    fault = std::move(answer.fault);
+    if (!answer.addresses.empty()) {
+      // The one that worked last stays the first.
+      if (addresses) {
+        const auto first = std::find(answer.addresses.begin(), answer.addresses.end(), addresses->front());
+        if (first != answer.addresses.end()) std::rotate(answer.addresses.begin(), first, first + 1);
+      }
+      addresses = std::make_shared<const Addresses>(std::move(answer.addresses));
+    }
+    answered.cancel();
+  }
+
+  // That address is the first from now on.
+  void prefer(const Address& address) {
+    if (addresses->front() == address) return;
+    Addresses changed = *addresses;
+    const auto found = std::find(changed.begin(), changed.end(), address);
+    if (found == changed.end()) return;
+    std::rotate(changed.begin(), found, found + 1);
+    addresses = std::make_shared<const Addresses>(std::move(changed));
+  }
+
+  const asio::any_io_executor executor;
+  const std::string host;
+  const std::string port;
+  std::shared_ptr<const Addresses> addresses;  // none until a look-up has answered some
+  std::string fault;                           // of the last look-up
+  std::atomic<bool> under_way = false;
+  asio::steady_timer answered;  // never expires; cancelled by each answer
+};
+
+Target::Target(asio::any_io_executor executor, const Endpoint& endpoint) {
+  if (const auto* local = std::get_if<UnixEndpoint>(&endpoint)) {
+    known_ = std::make_shared<const Addresses>(1, asio::local::stream_protocol::endpoint(local->path));
+    return;
+  }
+  const auto& at = std::get<TcpEndpoint>(endpoint);
+  asio::error_code no_number;
+  const auto number = asio::ip::make_address(at.host, no_number);
+  if (no_number) name_ = std::make_shared<Name>(std::move(executor), at);
+  else known_ = std::make_shared<const Addresses>(1, asio::ip::tcp::endpoint(number, at.port));
+}
+
+std::shared_ptr<const Addresses> Target::addresses() const { return name_ ? name_->addresses : known_; }
+
+void Target::look_up() {
+  if (!name_ || name_->under_way.exchange(true)) return;
+  try {
+    // The executor that is kept has work to do until the answer is there.
+    std::thread([name = name_, executor = asio::prefer(name_->executor, asio::execution::outstanding_work.tracked)] {
+      try {
+        asio::post(executor, [name, answer = ask_resolver(name->host, name->port)]() mutable { name->take(std::move(answer)); });
+      } catch (const std::exception&) {  // no memory: who waits does so until its time is over, and the next one asks again
+        name->under_way = false;
+      }
+    }).detach();
+  } catch (const std::system_error& error) {
+    name_->take({{}, std::string("looking the name up: ") + error.what()});
+  }
+}
+
+asio::awaitable<tl::expected<Socket, ConnectError>> connect(Target& target, TimePoint until) {
   const auto executor = co_await asio::this_coro::executor;
-  auto addresses = co_await resolve(endpoint, until);
-  if (!addresses) co_return tl::unexpected(std::move(addresses.error()));
   asio::steady_timer timer(executor, until);
-  ConnectError last{false, 0, "the name has no address"};
+  if (const auto name = target.name_; name && !name->addresses) {
+    target.look_up();
+    if (name->under_way) co_await (name->answered.async_wait(token) || timer.async_wait(token));
+    if (!name->addresses) {
+      if (name->under_way) co_return tl::unexpected(ConnectError{true, 0, "the name could not be looked up in time"});
+      co_return tl::unexpected(ConnectError{false, 0, name->fault});
+    }
+  }
+  const auto addresses = target.addresses();
+  ConnectError last = out_of_time();
+  std::size_t left = addresses->size();
   for (const Address& address : *addresses) {
     Socket socket(executor);
-    if (std::holds_alternative<UnixEndpoint>(endpoint)) {
-      const asio::error_code error = co_await connect_local(socket, address, timer, until);
-      if (error == asio::error::timed_out) co_return tl::unexpected(out_of_time());
-      if (error) co_return tl::unexpected(ConnectError{false, error.value(), error.message()});
-      co_return socket;
+    const TimePoint now = left > 1 ? Clock::now() : until;
+    const TimePoint share = now + (until - now) / static_cast<Duration::rep>(left--);
+    asio::error_code error;
+    if (address.protocol().family() == AF_UNIX) {
+      error = co_await connect_local(socket, address, timer, share);
+    } else {
+      timer.expires_at(share);
+      const auto outcome = co_await (socket.async_connect(address, token) || timer.async_wait(token));
+      error = outcome.index() == 1 ? asio::error::make_error_code(asio::error::timed_out) : std::get<0>(std::get<0>(outcome));
     }
-    auto outcome = co_await (socket.async_connect(address, token) || timer.async_wait(token));
-    if (outcome.index() == 1) co_return tl::unexpected(out_of_time());
-    const auto [error] = std::get<0>(outcome);
     if (!error) {
       asio::error_code ignored;
-      socket.set_option(asio::ip::tcp::no_delay(true), ignored);
+      if (address.protocol().family() != AF_UNIX) socket.set_option(asio::ip::tcp::no_delay(true), ignored);
+      if (target.name_) target.name_->prefer(address);
       co_return socket;
     }
-    last = ConnectError{false, error.value(), error.message()};
+    last = error == asio::error::timed_out ? out_of_time() : ConnectError{false, error.value(), error.message()};
   }
+  target.look_up();
   co_return tl::unexpected(std::move(last));
+}
+
+asio::awaitable<tl::expected<Socket, ConnectError>> connect(Endpoint endpoint, TimePoint until) {
+  Target target(co_await asio::this_coro::executor, endpoint);
+  co_return co_await connect(target, until);
 }
 
 }  // namespace mailbridge::net

@@ -1,8 +1,11 @@
 // A connected, non-blocking stream socket to an Endpoint.
 #pragma once
 
+#include <memory>
 #include <string>
+#include <vector>
 
+#include <asio/any_io_executor.hpp>
 #include <asio/awaitable.hpp>
 #include <asio/generic/stream_protocol.hpp>
 #include <tl/expected.hpp>
@@ -13,6 +16,8 @@
 namespace mailbridge::net {
 
 using Socket = asio::generic::stream_protocol::socket;
+using Address = asio::generic::stream_protocol::endpoint;
+using Addresses = std::vector<Address>;
 
 struct ConnectError {
   bool timed_out;
@@ -20,8 +25,33 @@ struct ConnectError {
   std::string what;  // "Connection refused", "Host not found (authoritative)", "no connection in time"
 };
 
-// Resolves the name (Asio's resolver thread; never blocks the caller) and tries each address in turn until `until`. TCP sockets
-// get TCP_NODELAY. Destroying the awaiting coroutine's context ends the attempt.
+// Where an Endpoint is. A name is looked up in a thread that ends with the answer, for getaddrinfo(3) can take as long as it
+// likes and knows no way back: one look-up of a name at a time, and none behind that of another name. What it answered is kept
+// until a later look-up answers something.
+class Target {
+ public:
+  Target(asio::any_io_executor executor, const Endpoint& endpoint);
+
+  bool is_name() const { return name_ != nullptr; }
+  // Looks the name up, unless that is under way; nothing for what is no name.
+  void look_up();
+
+ private:
+  friend asio::awaitable<tl::expected<Socket, ConnectError>> connect(Target& target, TimePoint until);
+  struct Name;
+
+  std::shared_ptr<const Addresses> addresses() const;
+
+  std::shared_ptr<const Addresses> known_;  // of what is no name
+  std::shared_ptr<Name> name_;
+};
+
+// Tries each address in turn, each with its share of the time until `until`, and that which worked last first; the first address
+// of a name with one that leads nowhere costs that share once. When none works, the name is looked up again. TCP sockets get
+// TCP_NODELAY. The target must outlive the attempt; destroying the awaiting coroutine's context ends it.
+asio::awaitable<tl::expected<Socket, ConnectError>> connect(Target& target, TimePoint until);
+
+// Once.
 asio::awaitable<tl::expected<Socket, ConnectError>> connect(Endpoint endpoint, TimePoint until);
 
 }  // namespace mailbridge::net

@@ -11,6 +11,7 @@ namespace {
 
 // RFC 5321 4.5.3.1.3 allows a path 256 bytes and a name 255; a SASL user name may be longer (RFC 4616: up to 1,024).
 constexpr std::size_t max_value = 1024;
+constexpr std::size_t usual_size = 600;
 
 void add(std::string& head, std::string_view name, std::string_view value) {
   const std::string line = printable(value, max_value);
@@ -27,40 +28,46 @@ bool is_one_address(std::string_view address) {
 
 }  // namespace
 
+std::string request_start(std::string_view request, const Endpoint& endpoint) {
+  std::string head(request);
+  head += " HTTP/1.1\r\n";
+  add(head, "Host", std::holds_alternative<UnixEndpoint>(endpoint) ? "localhost" : to_string(endpoint));
+  return head;
+}
+
 ScanRequest scan_request(const mail::Envelope& envelope, const ScanSettings& settings, std::size_t message_size) {
   ScanRequest request;
-  std::string& head = request.head;
-  head = "POST /checkv2 HTTP/1.1\r\n";
-  add(head, "Host", std::holds_alternative<UnixEndpoint>(settings.endpoint) ? "localhost" : to_string(settings.endpoint));
-  add(head, "Connection", "close");
-  add(head, "Content-Length", std::to_string(message_size));
+  std::string& headers = request.headers;
+  headers.reserve(usual_size);
+  add(headers, "Connection", "close");
+  add(headers, "Content-Length", std::to_string(message_size));
   // Not "rspamc": to that name rspamd answers without greylisting, rate limits and training. No version: a recording stays
   // comparable.
-  add(head, "User-Agent", "filter-mailbridge");
+  add(headers, "User-Agent", "filter-mailbridge");
   // Folds are LF then, whatever the mail's line ends, and a rewritten body follows the JSON instead of being lost without a word.
-  add(head, "Flags", "milter,body_block");
-  add(head, "Settings-ID", settings.settings_id);
-  add(head, "Log-Tag", settings.log_tag);
-  add(head, "Queue-Id", envelope.queue_id);
-  add(head, "MTA-Name", envelope.mta_name);
+  add(headers, "Flags", "milter,body_block");
+  add(headers, "Settings-ID", settings.settings_id);
+  add(headers, "Log-Tag", settings.log_tag);
+  add(headers, "Queue-Id", envelope.queue_id);
+  add(headers, "MTA-Name", envelope.mta_name);
   // Without IP rspamd takes it from the topmost Received, which is smtpd's own.
-  add(head, "IP", envelope.ip);
-  add(head, "Hostname", envelope.hostname);
-  add(head, "Helo", envelope.helo);
-  add(head, "User", envelope.user);
-  add(head, "TLS-Cipher", envelope.tls_cipher);
-  add(head, "TLS-Version", envelope.tls_version);
+  add(headers, "IP", envelope.ip);
+  add(headers, "Hostname", envelope.hostname);
+  add(headers, "Helo", envelope.helo);
+  add(headers, "User", envelope.user);
+  add(headers, "TLS-Cipher", envelope.tls_cipher);
+  add(headers, "TLS-Version", envelope.tls_version);
   // The null sender has to be told: without From, rspamd sees no sender at all, which is something else.
-  if (envelope.sender.empty()) add(head, "From", "<>");
-  else if (is_one_address(envelope.sender)) add(head, "From", "<" + envelope.sender + ">");
+  if (envelope.sender.empty()) add(headers, "From", "<>");
+  else if (is_one_address(envelope.sender)) add(headers, "From", "<" + envelope.sender + ">");
   constexpr std::string_view end = "\r\n";
   for (const std::string& recipient : envelope.recipients) {
     std::string line;
     if (is_one_address(recipient)) add(line, "Rcpt", "<" + recipient + ">");
-    if (line.empty() || head.size() + line.size() + end.size() > max_request_head) ++request.recipients_left_out;
-    else head += line;
+    if (line.empty() || headers.size() + line.size() + end.size() > max_headers) ++request.recipients_left_out;
+    else headers += line;
   }
-  head += end;
+  headers += end;
   return request;
 }
 

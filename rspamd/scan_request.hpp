@@ -1,9 +1,11 @@
-// The head of one scan: POST /checkv2 and what rspamd wants to know of the envelope.
+// The head of one scan: POST /checkv2 and what rspamd wants to know of the envelope. It is made of request_start() for the server
+// that is asked, and of headers that are the same for all.
 // https://rspamd.com/doc/developers/protocol.html; what a header does in rspamd: its src/libserver/protocol.c.
 #pragma once
 
 #include <cstddef>
 #include <string>
+#include <string_view>
 
 #include "base/endpoint.hpp"
 #include "mail/envelope.hpp"
@@ -11,18 +13,23 @@
 namespace mailbridge::rspamd {
 
 struct ScanSettings {
-  Endpoint endpoint;             // for the Host header alone
   std::string settings_id = {};  // empty: rspamd chooses
   std::string log_tag = {};      // marks rspamd's log lines of this scan; rspamd cuts it. May be empty
 };
 
 struct ScanRequest {
-  std::string head;                     // request line and headers with the empty line; the message follows as it is
+  std::string headers;                  // with the empty line; the message follows as it is
   std::size_t recipients_left_out = 0;  // those beyond the head's bound, and those that rspamd would read as something else
 };
 
 // rspamd's HTTP parser resets the connection beyond this (HTTP_MAX_HEADER_SIZE).
 inline constexpr std::size_t max_request_head = std::size_t{80} * 1024;
+// A host name has 255 bytes at most, and there may be headers that only some servers get.
+inline constexpr std::size_t max_request_start = 1024;
+inline constexpr std::size_t max_headers = max_request_head - max_request_start;
+
+// The first line and Host: of "POST /checkv2", "GET /ping".
+std::string request_start(std::string_view request, const Endpoint& endpoint);
 
 // Values are single printable lines and never empty: rspamd's worker aborts on some empty ones.
 ScanRequest scan_request(const mail::Envelope& envelope, const ScanSettings& settings, std::size_t message_size);

@@ -29,6 +29,8 @@ namespace mailbridge::rspamd {
 struct Upstream {
   Endpoint endpoint;
   int priority = 0;  // the highest is used first, as in rspamd's own lists of upstreams
+
+  bool operator==(const Upstream&) const = default;
 };
 
 inline constexpr int max_priority = 1000;

@@ -108,7 +108,7 @@ TEST_F(EngineTest, TheRequestHoldsWhatSmtpdReported) {
         report("0a", "tx-mail|0000000b|ok|@relay.example,@x:carol@example.org") +
         report("0a", "tx-rcpt|0000000b|permfail|nobody@example.org") + report("0a", "tx-rcpt|0000000b|ok|bare") +
         report("0a", "tx-rcpt|0000000b|ok|x@example.net") + mail("0a"));
-  const std::string& head = started.at(1).head;
+  const std::string& head = started.at(1).headers;
   for (const char* line :
        {"\r\nIP: 2001:db8::1\r\n", "\r\nHelo: client\r\n", "\r\nUser: carol\r\n", "\r\nTLS-Version: TLSv1.3\r\n",
         "\r\nTLS-Cipher: TLS_AES_256_GCM_SHA384\r\n", "\r\nQueue-Id: 0000000b\r\n", "\r\nMTA-Name: mx.example.org\r\n",
@@ -122,7 +122,7 @@ TEST_F(EngineTest, TheRequestHoldsWhatSmtpdReported) {
 
 TEST_F(EngineTest, TheLocalSocketIsThisHost) {
   smtpd(report("0a", "link-connect|vm|pass|unix:/var/run/smtpd.sock|unix:/var/run/smtpd.sock") + transaction("0a") + mail("0a"));
-  EXPECT_NE(started.at(1).head.find("\r\nIP: 127.0.0.1\r\n"), std::string::npos);
+  EXPECT_NE(started.at(1).headers.find("\r\nIP: 127.0.0.1\r\n"), std::string::npos);
 }
 
 TEST_F(EngineTest, SessionsDoNotMix) {
@@ -152,7 +152,7 @@ TEST_F(EngineTest, ASecondTransactionStartsAfresh) {
   output();
   smtpd(transaction("0a") + mail("0a"));
   ASSERT_TRUE(started.contains(2));
-  EXPECT_EQ(started.at(2).head.find("Rcpt: <r@example.org>\r\nRcpt:"), std::string::npos) << "recipients of the first one";
+  EXPECT_EQ(started.at(2).headers.find("Rcpt: <r@example.org>\r\nRcpt:"), std::string::npos) << "recipients of the first one";
   finish(2, "no action");
   EXPECT_TRUE(output().ends_with("filter-dataline|0a|d0|.\n"));
   smtpd(commit("0a"));
@@ -252,7 +252,7 @@ TEST_F(EngineTest, OldVersionsGetTheirOrder) {
     lines.replace(lines.find(from), std::string(from).size(), to);
   }
   smtpd(lines);
-  EXPECT_NE(started.at(1).head.find("Rcpt: <r@example.org>"), std::string::npos);
+  EXPECT_NE(started.at(1).headers.find("Rcpt: <r@example.org>"), std::string::npos);
   finish(1, "reject");
   smtpd("filter|0.4|1.2|smtp-in|commit|0a|c0|\n");
   EXPECT_EQ(output(), "filter-dataline|d0|0a|.\nfilter-result|c0|0a|reject|554 5.7.1 Spam message rejected\n");

@@ -18,12 +18,16 @@ mail::Envelope full_envelope() {
           .tls_cipher = "TLS_AES_256_GCM_SHA384"};
 }
 
+TEST(ScanRequest, StartsWithTheServerThatIsAsked) {
+  EXPECT_EQ(request_start("POST /checkv2", TcpEndpoint{"::1", 11333}), "POST /checkv2 HTTP/1.1\r\nHost: [::1]:11333\r\n");
+  EXPECT_EQ(request_start("GET /ping", UnixEndpoint{"/run/rspamd.sock"}), "GET /ping HTTP/1.1\r\nHost: localhost\r\n");
+  const TcpEndpoint longest{std::string(255, 'x'), 65535};
+  EXPECT_LT(request_start("POST /checkv2", longest).size(), max_request_start);
+}
+
 TEST(ScanRequest, EverythingKnown) {
-  const ScanRequest request =
-      scan_request(full_envelope(), {.endpoint = TcpEndpoint{"::1", 11333}, .settings_id = "inbound", .log_tag = "7f3a"}, 1234);
-  EXPECT_EQ(request.head,
-            "POST /checkv2 HTTP/1.1\r\n"
-            "Host: [::1]:11333\r\n"
+  const ScanRequest request = scan_request(full_envelope(), {.settings_id = "inbound", .log_tag = "7f3a"}, 1234);
+  EXPECT_EQ(request.headers,
             "Connection: close\r\n"
             "Content-Length: 1234\r\n"
             "User-Agent: filter-mailbridge\r\n"
@@ -46,10 +50,8 @@ TEST(ScanRequest, EverythingKnown) {
 }
 
 TEST(ScanRequest, NothingKnownLeavesNoEmptyHeader) {
-  const ScanRequest request = scan_request({}, {.endpoint = UnixEndpoint{"/run/rspamd.sock"}}, 0);
-  EXPECT_EQ(request.head,
-            "POST /checkv2 HTTP/1.1\r\n"
-            "Host: localhost\r\n"
+  const ScanRequest request = scan_request({}, {}, 0);
+  EXPECT_EQ(request.headers,
             "Connection: close\r\n"
             "Content-Length: 0\r\n"
             "User-Agent: filter-mailbridge\r\n"
@@ -82,8 +84,8 @@ TEST(ScanRequest, AddressesAsRspamdReadsThem) {
     mail::Envelope envelope;
     envelope.recipients = {row.recipient};
     envelope.mta_name = "mail.example.org";
-    const ScanRequest request = scan_request(envelope, {.endpoint = UnixEndpoint{"/s"}}, 0);
-    EXPECT_TRUE(request.head.ends_with("From: <>\r\n" + row.expected + "\r\n")) << row.what << "\n" << request.head;
+    const ScanRequest request = scan_request(envelope, {}, 0);
+    EXPECT_TRUE(request.headers.ends_with("From: <>\r\n" + row.expected + "\r\n")) << row.what << "\n" << request.headers;
     EXPECT_EQ(request.recipients_left_out, row.left_out) << row.what;
   }
 }
@@ -92,7 +94,7 @@ TEST(ScanRequest, SenderThatRspamdCannotParseIsNotSent) {
   for (const char* sender : {"root", "a,b@example.com", "\xff@example.com"}) {
     mail::Envelope envelope;
     envelope.sender = sender;
-    EXPECT_EQ(scan_request(envelope, {.endpoint = UnixEndpoint{"/s"}}, 0).head.find("From:"), std::string::npos) << sender;
+    EXPECT_EQ(scan_request(envelope, {}, 0).headers.find("From:"), std::string::npos) << sender;
   }
 }
 
@@ -101,7 +103,7 @@ TEST(ScanRequest, HostileValuesStayOneLine) {
   envelope.helo = "x\r\nDeliver-To: \r\n\r\n";
   envelope.user = std::string("a\0b\"c", 5) + "\xe9";
   envelope.hostname = " \t\r\n";
-  const std::string head = scan_request(envelope, {.endpoint = UnixEndpoint{"/s"}}, 0).head;
+  const std::string head = scan_request(envelope, {}, 0).headers;
   EXPECT_NE(head.find("Helo: x Deliver-To:\r\n"), std::string::npos) << head;
   EXPECT_NE(head.find("User: a b'c?\r\n"), std::string::npos) << head;
   EXPECT_EQ(head.find("Hostname"), std::string::npos) << head;
@@ -112,12 +114,12 @@ TEST(ScanRequest, RecipientsBeyondTheBoundAreCounted) {
   for (std::size_t size = 20; size < 60; ++size) {
     const std::string line = "Rcpt: <" + std::string(size, 'u') + "@example.org>\r\n";
     envelope.recipients.assign(10000, std::string(size, 'u') + "@example.org");
-    const ScanRequest request = scan_request(envelope, {.endpoint = UnixEndpoint{"/s"}}, 0);
-    EXPECT_LE(request.head.size(), max_request_head) << size;
-    EXPECT_GT(request.head.size() + line.size(), max_request_head) << size;
-    EXPECT_TRUE(request.head.ends_with(line + "\r\n")) << size;
+    const ScanRequest request = scan_request(envelope, {}, 0);
+    EXPECT_LE(request.headers.size(), max_headers) << size;
+    EXPECT_GT(request.headers.size() + line.size(), max_headers) << size;
+    EXPECT_TRUE(request.headers.ends_with(line + "\r\n")) << size;
     std::size_t sent = 0;
-    for (std::size_t at = 0; (at = request.head.find("\r\nRcpt: ", at)) != std::string::npos; ++at) ++sent;
+    for (std::size_t at = 0; (at = request.headers.find("\r\nRcpt: ", at)) != std::string::npos; ++at) ++sent;
     EXPECT_EQ(sent + request.recipients_left_out, envelope.recipients.size()) << size;
   }
 }

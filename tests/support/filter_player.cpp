@@ -8,6 +8,8 @@
 #include "filter/engine.hpp"
 #include "filter/options.hpp"
 #include "rspamd/exchange.hpp"
+#include "rspamd/scan_request.hpp"
+#include "rspamd/upstreams.hpp"
 #include "tests/support/smtpd_host.hpp"
 
 namespace mailbridge::testing {
@@ -30,9 +32,9 @@ std::optional<Ending> parse_ending(std::string_view text) {
 class Player {
  public:
   Player(const std::vector<Line>& lines, const Manner& manner)
-      : lines_(lines), manner_(manner), random_(manner.seed), engine_(settings()) {
+      : lines_(lines), manner_(manner), random_(manner.seed), settings_(settings()), engine_(settings_.engine) {
     for (const Line& line : lines) {
-      if (line.lane == 'R' && line.direction == '<') taken_[line.number] += line.text.size();
+      if (line.lane == 'R') foresee(line);
     }
   }
 
@@ -66,13 +68,53 @@ class Player {
   }
 
  private:
+  // What the transcript says of a scan: each attempt ends with a '!' line, save the last.
+  struct Foreseen {
+    struct Attempt {
+      std::optional<std::string> server;
+      std::size_t taken = 0;  // of the request: rspamd may stop reading
+      bool refused = false;
+      bool ended = false;
+    };
+    std::vector<Attempt> attempts;
+    bool has_requests = false;
+  };
   struct Scan {
-    rspamd::Exchange exchange;
+    filter::StartScan command;
+    rspamd::Attempts attempts = {};
+    std::size_t attempt = 0;  // from 1
+    std::size_t server = 0;
+    std::optional<rspamd::Exchange> exchange = {};
+    std::size_t sent = 0;
+    std::string_view reached = {};
     bool open = true;
   };
 
-  filter::Settings settings() {
-    filter::Settings settings;
+  void foresee(const Line& line) {
+    Foreseen& scan = foreseen_[line.number];
+    if (scan.attempts.empty() || scan.attempts.back().ended) scan.attempts.emplace_back();
+    Foreseen::Attempt& attempt = scan.attempts.back();
+    if (line.direction == '@') attempt.server = line.text;
+    if (line.direction == '<') {
+      attempt.taken += line.text.size();
+      scan.has_requests = true;
+    }
+    if (line.direction != '!') return;
+    attempt.ended = true;
+    attempt.refused = refused(line.text).has_value();
+  }
+
+  // "refused Connection refused": there was no connection.
+  static std::optional<std::string_view> refused(std::string_view text) {
+    constexpr std::string_view word = "refused";
+    if (!text.starts_with(word)) return std::nullopt;
+    text.remove_prefix(word.size());
+    if (text.empty()) return text;
+    return text[0] == ' ' ? std::optional(text.substr(1)) : std::nullopt;
+  }
+
+  filter::AppSettings settings() {
+    filter::AppSettings settings;
     bool out_of_order = false;
     std::vector<filter::GivenOption> given;
     for (const Line& line : lines_) {
@@ -84,11 +126,17 @@ class Player {
     }
     if (!given.empty()) {
       auto read = filter::read_settings(given);
-      if (read) settings = std::move(read->engine);
+      if (read) settings = std::move(*read);
       else differ("O lines: " + read.error().what);
     }
-    settings.out_of_order = out_of_order;
+    settings.engine.out_of_order = out_of_order;
     return settings;
+  }
+
+  static std::vector<std::string> names(const std::vector<rspamd::Upstream>& upstreams) {
+    std::vector<std::string> names;
+    for (const rspamd::Upstream& upstream : upstreams) names.push_back(to_string(upstream.endpoint));
+    return names;
   }
 
   static bool same_arrival(const Line& a, const Line& b) {
@@ -126,7 +174,7 @@ class Player {
         engine_.receive(part, now_);
       } else if (Scan* scan = find(line)) {
         if (!scan->open) break;  // as a socket that we have closed
-        scan->exchange.receive(part);
+        scan->exchange->receive(part);
       }
       pump();
     }
@@ -137,7 +185,7 @@ class Player {
       if (manner_.broken_with == Ending::Kind::timed_out) pass(std::chrono::hours(1));
       else smtpd_is_gone();
     } else if (Scan* scan = find(line); scan && scan->open) {
-      scan->exchange.end({manner_.broken_with, "broken"});
+      scan->exchange->end({manner_.broken_with, "broken"});
       pump();
     }
   }
@@ -164,12 +212,25 @@ class Player {
       return;
     }
     if (line.lane == 'N') return expect_note(line);
+    if (line.direction == '@') {
+      if (find(line) == nullptr || broken()) return;
+      if (std::find(names_.begin(), names_.end(), line.text) != names_.end()) return;
+      return differ("line " + std::to_string(line.at) + ": no such server");
+    }
+    if (const auto why = refused(line.text); why && line.lane == 'R') {
+      if (Scan* scan = find(line); scan && scan->open) {
+        scan->attempts.not_connected(scan->server, std::string(*why));
+        begin_attempt(line.number, *scan);
+        pump();
+      }
+      return;
+    }
     const auto ending = parse_ending(line.text);
     if (!ending) return differ("line " + std::to_string(line.at) + ": no ending");
     if (line.lane == 'S') {
       smtpd_is_gone();
     } else if (Scan* scan = find(line); scan && scan->open) {
-      scan->exchange.end(*ending);
+      scan->exchange->end(*ending);
       pump();
     }
   }
@@ -216,8 +277,8 @@ class Player {
       again = false;
       for (filter::Command& command : engine_.take_commands()) {
         if (auto* start = std::get_if<filter::StartScan>(&command)) {
-          scans_.emplace(static_cast<unsigned>(start->id),
-                         Scan{rspamd::Exchange(std::move(start->head), std::move(start->message), start->until)});
+          const auto number = static_cast<unsigned>(start->id);
+          begin_attempt(number, scans_.emplace(number, Scan{std::move(*start)}).first->second);
         } else if (auto* note = std::get_if<Note>(&command)) {
           played_.notes.push_back(std::move(*note));
         }  // a cancelled scan goes on here, as with a driver that hears of it late: its result must fall on no one
@@ -234,29 +295,57 @@ class Player {
     }
   }
 
+  const Foreseen::Attempt* foreseen(unsigned number, const Scan& scan) const {
+    const auto found = foreseen_.find(number);
+    if (found == foreseen_.end() || scan.attempt > found->second.attempts.size()) return nullptr;
+    return &found->second.attempts[scan.attempt - 1];
+  }
+
+  // As filter/scanner does it; but which servers are up is not known here, so a recording names the one that was tried.
+  void begin_attempt(unsigned number, Scan& scan) {
+    const auto chosen = scan.attempts.next(upstreams_);
+    if (!chosen) {
+      scan.open = false;
+      return engine_.scan_finished(number, scan.attempts.result(), now_, scan.reached);
+    }
+    ++scan.attempt;
+    scan.server = *chosen;
+    if (const auto* attempt = foreseen(number, scan); attempt && attempt->server) {
+      const auto named = std::find(names_.begin(), names_.end(), *attempt->server);
+      if (named != names_.end()) scan.server = static_cast<std::size_t>(named - names_.begin());
+    }
+    const std::string start = rspamd::request_start("POST /checkv2", settings_.upstreams[scan.server].endpoint);
+    scan.exchange.emplace(start + scan.command.headers, scan.command.message, scan.command.until);
+    scan.sent = 0;
+  }
+
   // One step of a scan, as net::converse does it; whether there was anything to do.
   bool drive(unsigned number, Scan& scan) {
-    const Step step = scan.exchange.next(now_);
+    const Step step = scan.exchange->next(now_);
     if (std::holds_alternative<Done>(step)) {
-      scan.open = false;
-      engine_.scan_finished(number, scan.exchange.result(), now_);
+      if (settings_.upstreams.size() > 1) scan.reached = names_[scan.server];
+      scan.attempts.finished(scan.server, scan.exchange->result());
+      begin_attempt(number, scan);
       return true;
     }
     const auto* send = std::get_if<Send>(&step);
     if ((send ? send->until : std::get<Await>(step).until) <= now_) {
-      scan.exchange.end({Ending::Kind::timed_out});
+      scan.exchange->end({Ending::Kind::timed_out});
       return true;
     }
     if (!send) return false;
     if (send->bytes.empty()) violate("an empty Send");
     std::string_view wanted = send->bytes;
-    if (const auto taken = taken_.find(number); taken != taken_.end()) {
-      wanted = wanted.substr(0, taken->second - played_.to_rspamd[number].size());
+    const auto* attempt = foreseen(number, scan);
+    if (attempt && attempt->refused) return false;
+    if (const auto found = foreseen_.find(number); found != foreseen_.end() && found->second.has_requests) {
+      wanted = wanted.substr(0, attempt ? attempt->taken - scan.sent : 0);
       if (wanted.empty()) return false;
     }
     const std::string_view part = cut(wanted);
     played_.to_rspamd[number] += part;
-    scan.exchange.sent(part.size());
+    scan.sent += part.size();
+    scan.exchange->sent(part.size());
     return true;
   }
 
@@ -264,10 +353,13 @@ class Player {
   const Manner manner_;
   std::minstd_rand random_;
   Played played_;
+  const filter::AppSettings settings_;
   filter::Engine engine_;
+  rspamd::Upstreams upstreams_{settings_.upstreams};
+  const std::vector<std::string> names_ = names(settings_.upstreams);
   SmtpdHost host_;
   std::map<unsigned, Scan> scans_;
-  std::map<unsigned, std::size_t> taken_;  // what rspamd takes of a request, where the transcript has it: it may stop reading
+  std::map<unsigned, Foreseen> foreseen_;
   TimePoint now_ = TimePoint(std::chrono::hours(1));
   std::string expected_smtpd_;
   std::map<unsigned, std::string> expected_rspamd_;

@@ -1,0 +1,188 @@
+#include "filter/scanner.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <exception>
+#include <utility>
+
+#include <asio/bind_cancellation_slot.hpp>
+#include <asio/co_spawn.hpp>
+
+#include "base/text.hpp"
+#include "net/converse.hpp"
+#include "net/log.hpp"
+#include "rspamd/ping.hpp"
+#include "rspamd/scan_request.hpp"
+
+namespace mailbridge::filter {
+namespace {
+
+// rspamd's workers answer /ping between two scans; busy ones need a while.
+constexpr Duration ping_patience = std::chrono::seconds(5);
+// A name can get another address at any time.
+constexpr Duration names_are_kept = std::chrono::minutes(1);
+
+// It failed for the lack of something of ours: descriptors, memory, ports.
+bool is_our_own(const net::ConnectError& error) {
+  return error.number == EMFILE || error.number == ENFILE || error.number == ENOMEM || error.number == ENOBUFS ||
+         error.number == EADDRNOTAVAIL;
+}
+
+void log_change(std::string_view server, bool up, std::string_view reason = {}) {
+  std::string line;
+  append_field(line, "rspamd", server);
+  append_field(line, "state", up ? "up" : "down");
+  if (!reason.empty()) append_field(line, "reason", reason);
+  net::log(up ? Level::info : Level::warn, line);
+}
+
+}  // namespace
+
+Scanner::Pool::Pool(asio::io_context& io, const std::vector<rspamd::Upstream>& from)
+    : upstreams(from), probe_due(io, TimePoint::max()), names_due(io) {
+  servers.reserve(from.size());
+  for (const rspamd::Upstream& upstream : from) {
+    servers.push_back({upstream, to_string(upstream.endpoint), rspamd::request_start("POST /checkv2", upstream.endpoint),
+                       rspamd::request_start("GET /ping", upstream.endpoint) + "Connection: close\r\n\r\n",
+                       net::Target(io.get_executor(), upstream.endpoint)});
+  }
+}
+
+Scanner::Scanner(asio::io_context& io, const std::vector<rspamd::Upstream>& upstreams, Duration connect_timeout, Hooks hooks)
+    : io_(io), hooks_(std::move(hooks)) {
+  use(upstreams, connect_timeout);
+}
+
+void Scanner::use(const std::vector<rspamd::Upstream>& upstreams, Duration connect_timeout) {
+  connect_timeout_ = connect_timeout;
+  const auto same = [](const Server& server, const rspamd::Upstream& upstream) { return server.upstream == upstream; };
+  if (pool_ && std::equal(pool_->servers.begin(), pool_->servers.end(), upstreams.begin(), upstreams.end(), same)) return;
+  pool_ = std::make_shared<Pool>(io_, upstreams);
+  await_names(pool_);
+}
+
+void Scanner::start(StartScan command) {
+  const ScanId id = command.id;
+  const auto signal = std::make_shared<asio::cancellation_signal>();
+  scans_.emplace(id, signal);
+  asio::co_spawn(
+      io_, scan(std::move(command)),
+      asio::bind_cancellation_slot(signal->slot(), [this, id, signal](const std::exception_ptr& thrown) {
+        scans_.erase(id);
+        if (!thrown) return;
+        // A cancelled scan ends with an exception, too, but then its result falls on no one.
+        using rspamd::ScanFailure;
+        hooks_.finished(id, tl::unexpected(ScanFailure{ScanFailure::Kind::unreachable, "out of resources"}), {}, hooks_.now());
+      }));
+}
+
+void Scanner::cancel(ScanId id) {
+  if (const auto scan = scans_.find(id); scan != scans_.end()) scan->second->emit(asio::cancellation_type::terminal);
+}
+
+rspamd::Exchange Scanner::exchange_with(const Server& server, const StartScan& command) {
+  return {server.scan + command.headers, command.message, command.until};
+}
+
+template <class Machine, class Watch>
+asio::awaitable<std::optional<net::ConnectError>> Scanner::talk(Server& server, Machine& machine, TimePoint connect_by,
+                                                                Watch watch) {
+  auto socket = co_await net::connect(server.target, connect_by);
+  if (!socket) co_return std::move(socket.error());
+  co_await net::converse(*socket, machine, watch);
+  socket->close();
+  co_return std::nullopt;
+}
+
+asio::awaitable<void> Scanner::scan(StartScan command) {
+  const PoolPtr pool = pool_;
+  const bool several = pool->servers.size() > 1;
+  rspamd::Attempts attempts;
+  std::string_view reached;
+  TimePoint at = hooks_.now();
+  const auto watch = [&](char direction, std::string_view bytes) {
+    at = hooks_.now();
+    hooks_.watch(command.id, direction, bytes, at);
+  };
+  while (const auto chosen = attempts.next(pool->upstreams)) {
+    Server& server = pool->servers[*chosen];
+    if (several) watch('@', server.name);
+    const TimePoint begun = Clock::now();
+    const TimePoint connect_by = std::min(command.until, begun + connect_timeout_);
+    rspamd::Exchange exchange = exchange_with(server, command);
+    const auto error = co_await talk(server, exchange, connect_by, watch);
+    if (error && !(error->timed_out && connect_by == command.until)) {
+      watch('!', "refused " + error->what);
+      attempts.not_connected(*chosen, error->what);
+      if (is_our_own(*error)) continue;
+      if (pool->upstreams.not_connected(*chosen, Clock::now(), random())) log_change(server.name, false, error->what);
+      await_probe(pool);
+      continue;
+    }
+    if (error) {  // the scan's own deadline
+      const Ending late{Ending::Kind::timed_out};
+      watch('!', to_string(late));
+      exchange.end(late);
+    } else if (several) {
+      reached = server.name;
+    }
+    report(*pool, *chosen, exchange.result(), begun);
+    await_probe(pool);
+    attempts.finished(*chosen, exchange.result());
+  }
+  hooks_.finished(command.id, attempts.result(), reached, at);
+}
+
+void Scanner::report(Pool& pool, std::size_t server, const rspamd::ScanResult& result, TimePoint begun) {
+  using Kind = rspamd::ScanFailure::Kind;
+  const std::string& name = pool.servers[server].name;
+  if (result || result.error().kind == Kind::http) {
+    if (pool.upstreams.answered(server, begun)) log_change(name, true);
+  } else if (result.error().kind == Kind::timed_out) {
+    if (pool.upstreams.timed_out(server, Clock::now(), random())) log_change(name, false, "several scans in a row timed out");
+  } else if (result.error().kind == Kind::unreachable) {
+    pool.upstreams.lost(server, Clock::now());
+  }
+}
+
+void Scanner::await_probe(const PoolPtr& pool) {
+  const auto due = pool->upstreams.next_probe();
+  if (!due || pool->probe_due.expiry() == *due || pool != pool_) return;
+  pool->probe_due.expires_at(*due);
+  pool->probe_due.async_wait([this, pool](const asio::error_code& error) {
+    if (error || pool != pool_) return;
+    pool->probe_due.expires_at(TimePoint::max());
+    while (const auto server = pool->upstreams.take_probe(Clock::now())) {
+      asio::co_spawn(io_, probe(pool, *server), [this, pool, server](const std::exception_ptr& thrown) {
+        if (thrown) pool->upstreams.pinged(*server, false, Clock::now(), random());  // no memory for it
+        await_probe(pool);
+      });
+    }
+    await_probe(pool);
+  });
+}
+
+asio::awaitable<void> Scanner::probe(PoolPtr pool, std::size_t number) {
+  Server& server = pool->servers[number];
+  const TimePoint begun = Clock::now();
+  rspamd::Ping ping(server.ping, begun + ping_patience);
+  const auto watch = [](char, std::string_view) {};
+  const auto error = co_await talk(server, ping, begun + std::min(connect_timeout_, ping_patience), watch);
+  const bool answers = !error && ping.result();
+  const bool was_up = pool->upstreams.up(number);
+  const bool changed = error && is_our_own(*error) ? pool->upstreams.pinged(number, was_up, Clock::now(), random())
+                                                   : pool->upstreams.pinged(number, answers, Clock::now(), random());
+  if (changed) log_change(server.name, answers, answers ? "" : error ? error->what : ping.result().error().what);
+}
+
+void Scanner::await_names(const PoolPtr& pool) {
+  if (std::none_of(pool->servers.begin(), pool->servers.end(), [](const Server& server) { return server.target.is_name(); }))
+    return;
+  for (Server& server : pool->servers) server.target.look_up();
+  pool->names_due.expires_after(names_are_kept);
+  pool->names_due.async_wait([this, pool](const asio::error_code& error) {
+    if (!error && pool == pool_) await_names(pool);
+  });
+}
+
+}  // namespace mailbridge::filter

@@ -1,0 +1,86 @@
+// The wires of scans: from a StartScan to its result, over as many connections to rspamd's servers as that takes, and the probes
+// of those servers. Which server, and whether there is a next try, is decided in rspamd/upstreams.hpp.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <random>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include <asio/awaitable.hpp>
+#include <asio/cancellation_signal.hpp>
+#include <asio/io_context.hpp>
+#include <asio/steady_timer.hpp>
+
+#include "base/conversation.hpp"
+#include "filter/engine.hpp"
+#include "net/connect.hpp"
+#include "rspamd/exchange.hpp"
+#include "rspamd/upstreams.hpp"
+#include "rspamd/verdict.hpp"
+
+namespace mailbridge::filter {
+
+class Scanner {
+ public:
+  struct Hooks {
+    std::function<TimePoint()> now;  // of what follows, so that a recording leads to the same figures
+    // What a recording holds of a scan (docs/transcripts.md): '>' '<' '!' '@'.
+    std::function<void(ScanId, char direction, std::string_view bytes, TimePoint)> watch;
+    // `server` is empty when there is but one, and when none was reached. Not called for a cancelled scan.
+    std::function<void(ScanId, const rspamd::ScanResult&, std::string_view server, TimePoint)> finished;
+  };
+
+  Scanner(asio::io_context& io, const std::vector<rspamd::Upstream>& upstreams, Duration connect_timeout, Hooks hooks);
+
+  // For scans from now on; those under way go on as they began. What is known of the servers stays if they do.
+  void use(const std::vector<rspamd::Upstream>& upstreams, Duration connect_timeout);
+
+  void start(StartScan command);
+  void cancel(ScanId id);
+
+ private:
+  struct Server {
+    rspamd::Upstream upstream;
+    std::string name;  // for people and recordings
+    std::string scan;  // rspamd::request_start()
+    std::string ping;  // the whole request
+    net::Target target;
+  };
+  // The servers of one configuration. Scans and probes hold it.
+  struct Pool {
+    Pool(asio::io_context& io, const std::vector<rspamd::Upstream>& from);
+    std::vector<Server> servers;
+    rspamd::Upstreams upstreams;
+    asio::steady_timer probe_due;
+    asio::steady_timer names_due;
+  };
+  using PoolPtr = std::shared_ptr<Pool>;
+
+  // ---- one server: what is spoken with it, and how it is reached
+  static rspamd::Exchange exchange_with(const Server& server, const StartScan& command);
+  template <class Machine, class Watch>
+  static asio::awaitable<std::optional<net::ConnectError>> talk(Server& server, Machine& machine, TimePoint connect_by,
+                                                                Watch watch);
+
+  asio::awaitable<void> scan(StartScan command);
+  asio::awaitable<void> probe(PoolPtr pool, std::size_t server);
+  void report(Pool& pool, std::size_t server, const rspamd::ScanResult& result, TimePoint begun);
+  void await_probe(const PoolPtr& pool);
+  void await_names(const PoolPtr& pool);
+  double random() { return std::uniform_real_distribution<double>(0, 1)(random_); }
+
+  asio::io_context& io_;
+  PoolPtr pool_;
+  Duration connect_timeout_;
+  const Hooks hooks_;
+  std::minstd_rand random_{std::random_device{}()};
+  std::unordered_map<ScanId, std::shared_ptr<asio::cancellation_signal>> scans_;
+};
+
+}  // namespace mailbridge::filter
