@@ -1,13 +1,19 @@
 #include "net/converse.hpp"
 
+#include <algorithm>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <thread>
+#include <utility>
 
 #include <gtest/gtest.h>
 #include <asio/co_spawn.hpp>
 #include <asio/detached.hpp>
 #include <asio/io_context.hpp>
+#include <asio/local/connect_pair.hpp>
+#include <asio/local/stream_protocol.hpp>
+#include <asio/write.hpp>
 
 #include "net/connect.hpp"
 #include "tests/support/scripted_server.hpp"
@@ -184,6 +190,80 @@ TEST(ConverseLate, AReplyThatCameInTimeIsNoSilence) {
   EXPECT_EQ(machine.heard, "ok\n");
   EXPECT_FALSE(machine.ended);
 }
+
+// A socket that never makes anyone wait: it always has one more byte, or always takes what it gets.
+class Tireless {
+ public:
+  explicit Tireless(bool talks) : talks_(talks) {}
+  bool non_blocking() const { return true; }
+  void non_blocking(bool) {}
+  template <class Buffers>
+  std::size_t read_some(const Buffers& buffers, asio::error_code& error) {
+    error.clear();
+    if (!talks_) return error = asio::error::would_block, 0;
+    *static_cast<char*>(asio::mutable_buffer(buffers).data()) = 'x';
+    return 1;
+  }
+  template <class Buffers>
+  std::size_t write_some(const Buffers& buffers, asio::error_code& error) {
+    error.clear();
+    return asio::buffer_size(buffers);
+  }
+  template <class Handler>
+  void async_wait(asio::socket_base::wait_type, Handler&&) {
+    ADD_FAILURE() << "nobody has to wait";
+  }
+
+ private:
+  bool talks_;
+};
+
+// Talks or listens until it is told to stop, or for so long that nobody else can have had a turn.
+class Tirelessly {
+ public:
+  Tirelessly(bool listens, const bool& stop) : listens_(listens), stop_(stop) {}
+  Step next(TimePoint now) {
+    if (stop_ || ++turns == too_many) return Done{};
+    if (listens_) return Await{now + std::chrono::hours(1)};
+    return Send{"x", now + std::chrono::hours(1)};
+  }
+  void sent(std::size_t) {}
+  void receive(std::string_view) {}
+  void end(const Ending&) {}
+
+  static constexpr int too_many = 1'000'000;
+  int turns = 0;
+
+ private:
+  bool listens_;
+  const bool& stop_;
+};
+
+class ConverseFairly : public testing::TestWithParam<bool> {};
+
+TEST_P(ConverseFairly, APeerThatNeverPausesLeavesTheOthersTheirTurn) {
+  asio::io_context io;
+  asio::local::stream_protocol::socket ours(io), theirs(io);
+  asio::local::connect_pair(ours, theirs);
+  asio::write(theirs, asio::buffer("answer\n", 7));
+  bool answered = false;
+  Tireless socket(GetParam());
+  Tirelessly machine(GetParam(), answered);
+  Machine other("hello\n", milliseconds(60'000));
+  asio::co_spawn(io, converse(socket, machine), asio::detached);
+  const auto ask = [&]() -> asio::awaitable<void> {
+    co_await converse(ours, other);
+    ours.close();
+    answered = true;
+  };
+  asio::co_spawn(io, ask, asio::detached);
+  io.run();
+  EXPECT_EQ(other.heard, "answer\n");
+  EXPECT_LT(machine.turns, Tirelessly::too_many);
+}
+
+INSTANTIATE_TEST_SUITE_P(Net, ConverseFairly, testing::Bool(),
+                         [](const auto& parameter) { return parameter.param ? "AlwaysTalks" : "AlwaysTakes"; });
 
 }  // namespace
 }  // namespace mailbridge::net
