@@ -40,6 +40,7 @@ std::size_t break_at(std::string_view line) {
 // A piece of a value without control bytes and trailing blanks: a line of blanks alone ends the header section for some readers.
 std::string cleaned(std::string_view piece) {
   std::string line;
+  line.reserve(piece.size());
   for (const char c : piece) {
     const auto byte = static_cast<unsigned char>(c);
     if ((byte >= 0x20 && byte != 0x7f) || c == '\t') line += c;
@@ -104,9 +105,9 @@ std::string make_field(std::string_view name, std::string_view value) {
   line += ':';
   bool first = true;
   while (!value.empty()) {
-    const std::size_t end = value.find_first_of("\r\n");
-    const std::string piece = cleaned(value.substr(0, end));
-    value.remove_prefix(end == std::string_view::npos ? value.size() : end + 1);
+    const auto end = std::find_if(value.begin(), value.end(), [](char c) { return c == '\r' || c == '\n'; });
+    const std::string piece = cleaned(std::string_view(value.begin(), end));
+    value.remove_prefix(static_cast<std::size_t>(end - value.begin()) + (end == value.end() ? 0 : 1));
     if (piece.empty()) continue;
     if (first) {
       line += ' ';

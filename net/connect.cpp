@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <exception>
 #include <system_error>
 #include <thread>
@@ -35,7 +36,7 @@ asio::awaitable<asio::error_code> connect_local(Socket& socket, const Address& a
   constexpr auto pause = std::chrono::milliseconds(10);
   asio::error_code error;
   socket.open(address.protocol(), error);
-  if (!error) socket.native_non_blocking(true, error);
+  if (!error) socket.non_blocking(true, error);
   if (error) co_return error;
   for (;;) {
     socket.connect(address, error);
@@ -43,6 +44,25 @@ asio::awaitable<asio::error_code> connect_local(Socket& socket, const Address& a
     if (Clock::now() + pause >= until) co_return asio::error::timed_out;
     timer.expires_after(pause);
     co_await timer.async_wait(token);
+  }
+}
+
+// Within this machine a connection is there, or refused, in the moment it is asked for. connect(2) does not say so before it is
+// asked again, which costs less than being woken.
+asio::awaitable<asio::error_code> connect_tcp(Socket& socket, const Address& address, asio::steady_timer& timer,
+                                              TimePoint until) {
+  asio::error_code error;
+  socket.open(address.protocol(), error);
+  if (!error) socket.non_blocking(true, error);
+  if (error) co_return error;
+  for (int tries = 1;; ++tries) {
+    if (::connect(socket.native_handle(), address.data(), static_cast<socklen_t>(address.size())) == 0)
+      co_return asio::error_code();
+    if (errno != EINPROGRESS && errno != EALREADY) co_return asio::error_code(errno, asio::error::get_system_category());
+    if (tries == 1) continue;
+    timer.expires_at(until);
+    const auto outcome = co_await (socket.async_wait(Socket::wait_write, token) || timer.async_wait(token));
+    if (outcome.index() == 1) co_return asio::error::timed_out;
   }
 }
 
@@ -162,9 +182,7 @@ asio::awaitable<tl::expected<Socket, ConnectError>> connect(Target& target, Time
     if (address.protocol().family() == AF_UNIX) {
       error = co_await connect_local(socket, address, timer, share);
     } else {
-      timer.expires_at(share);
-      const auto outcome = co_await (socket.async_connect(address, token) || timer.async_wait(token));
-      error = outcome.index() == 1 ? asio::error::make_error_code(asio::error::timed_out) : std::get<0>(std::get<0>(outcome));
+      error = co_await connect_tcp(socket, address, timer, share);
     }
     if (!error) {
       asio::error_code ignored;
