@@ -20,6 +20,7 @@
 #include "filter/confine.hpp"
 #include "filter/recorder.hpp"
 #include "filter/scanner.hpp"
+#include "mail/spool.hpp"
 #include "net/log.hpp"
 
 namespace mailbridge::filter {
@@ -47,7 +48,11 @@ class App {
       if (recorder) recorder_ = std::move(*recorder);
       else net::log(Level::error, recorder.error().what);
     }
-    if (const auto confined = confine({}); !confined) net::log(Level::debug, "not confined: " + confined.error().what);
+    if (const auto usable = mail::SpoolFile::create(settings_.engine.spool); !usable) {
+      net::log(Level::error, "--spool " + settings_.engine.spool + ": " + usable.error().message());
+    }
+    if (const auto confined = confine({settings_.engine.spool}); !confined)
+      net::log(Level::debug, "not confined: " + confined.error().what);
     if (geteuid() == 0) net::log(Level::warn, "runs as root, and needs not to: see `user` in smtpd.conf(5)");
   }
 
@@ -118,6 +123,7 @@ class App {
       await_hangup();
       auto settings = read_again_();
       if (!settings) return net::log(Level::error, "the settings stay as they were: " + settings.error().what);
+      settings->engine.spool = std::move(settings_.engine.spool);  // no other directory is open to us any more
       settings_ = std::move(*settings);
       net::open_log(settings_.log_target, settings_.log_level, program);
       engine_.use(settings_.engine);

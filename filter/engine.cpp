@@ -18,7 +18,11 @@ namespace {
 constexpr std::size_t max_smtpd_line = 128 * 1024;
 // Enough to fill smtpd's socket; a message being written needs no second copy of itself.
 constexpr std::size_t output_window = 64 * 1024;
+// A larger message lets the others go first after each of these.
+constexpr std::size_t output_turn = std::size_t{1024} * 1024;
 constexpr std::size_t symbols_logged = 5;
+// Far beyond what mail has; smtpd itself bounds a field, not the section.
+constexpr std::size_t max_head = std::size_t{4} * 1024 * 1024;
 // The exchange with rspamd ends itself at the scan's deadline; should its driver be stuck, we do not wait for longer than this.
 constexpr Duration grace = std::chrono::seconds(1);
 
@@ -42,6 +46,8 @@ constexpr std::string_view registrations =
 constexpr std::string_view no_verdict = "451 4.3.0 Message could not be scanned, try again later";
 constexpr std::string_view out_of_order = "451 4.3.0 Mail scanning is out of order, try again later";
 constexpr std::string_view line_too_long = "554 5.6.0 Message holds a line that is too long";
+constexpr std::string_view head_too_large = "554 5.6.0 Message has a header section that is too large";
+constexpr std::string_view no_storage = "451 4.3.1 Not enough storage for the message, try again later";
 
 bool is_local(std::string_view src) { return src.starts_with("unix:") || src == "local"; }
 
@@ -84,8 +90,15 @@ std::string top_symbols(const std::vector<rspamd::Symbol>& symbols) {
 
 }  // namespace
 
-Engine::Engine(Settings settings) : settings_(std::move(settings)), lines_(max_smtpd_line) {
+Engine::Engine(Settings settings) : lines_(max_smtpd_line) {
+  use(std::move(settings));
   out_.reserve(output_window + max_smtpd_line);
+}
+
+void Engine::use(Settings settings) {
+  settings_ = std::move(settings);
+  budget_->limit = settings_.memory;
+  budget_->spool = settings_.spool;
 }
 
 void Engine::receive(std::string_view bytes, TimePoint now) {
@@ -234,14 +247,26 @@ void Engine::on_data_line(Session& session, const DataLine& event, bool cut, Tim
     return end_of_data(session, now);
   }
   tx.size += unstuffed(event.line).size() + 2;
-  if (cut || event.line.size() > max_dataline) tx.too_long = true;
-  if (tx.too_long || settings_.out_of_order) {
-    tx.message.reset();
-    return;
-  }
+  if (!tx.unfit.empty() || settings_.out_of_order) return;
+  if (cut || event.line.size() > max_dataline) return give_up(tx, line_too_long);
   tx.longest = std::max(tx.longest, event.line.size());
-  if (!tx.message) tx.message = std::make_shared<mail::Message>();
+  if (!tx.message) tx.message = std::make_shared<mail::Message>(budget_);
   tx.message->append_line(unstuffed(event.line));
+  if (tx.message->head().size() > max_head) return give_up(tx, head_too_large);
+  if (!tx.message->failed()) return;
+  note_lost(session, *tx.message);
+  give_up(tx, no_storage);
+}
+
+// Its memory and file are free at once, and the rest of it goes by.
+void Engine::give_up(Transaction& tx, std::string_view refusal) {
+  tx.unfit = refusal;
+  tx.message.reset();
+}
+
+void Engine::note_lost(const Session& session, const mail::Message& message) {
+  note(Level::error, "session=" + session.id + " msgid=" + printable(session.tx.msgid, 16) +
+                         " the message is deferred: " + printable(settings_.spool, 200) + ": " + message.failure().message());
 }
 
 void Engine::end_of_data(Session& session, TimePoint now) {
@@ -255,12 +280,12 @@ void Engine::end_of_data(Session& session, TimePoint now) {
   append_field(log, "rcpts", std::to_string(tx.recipients.size()));
   append_field(log, "size", std::to_string(tx.size));
   if (settings_.out_of_order) return refuse(session, out_of_order);
-  if (tx.too_long) return refuse(session, line_too_long);
+  if (!tx.unfit.empty()) return refuse(session, tx.unfit);
   if (dialect_of(session.version).cuts_long_lines && tx.longest > cut_dataline) {
     note(Level::warn, "session=" + session.id + " msgid=" + printable(tx.msgid, 16) + " a line of " + std::to_string(tx.longest) +
                           " bytes will be cut to 1997 by this version of smtpd");
   }
-  if (!tx.message) tx.message = std::make_shared<mail::Message>();
+  if (!tx.message) tx.message = std::make_shared<mail::Message>(budget_);
   mail::Envelope envelope = client;
   envelope.sender = tx.sender;
   envelope.recipients = tx.recipients;
@@ -318,6 +343,10 @@ std::optional<TimePoint> Engine::next_deadline() const {
 
 void Engine::decide(Session& session, const rspamd::ScanResult& result, TimePoint now) {
   Transaction& tx = session.tx;
+  if (tx.message->failed()) {  // rspamd did not see all of it
+    note_lost(session, *tx.message);
+    return refuse(session, no_storage);
+  }
   Decision decision = filter::decide(tx.message->head(), result, settings_.on_failure, {admd_, session.client.mta_name});
   if (result) {
     append_field(tx.log, "action", result->action);
@@ -342,7 +371,6 @@ void Engine::pass_unscanned(Session& session) {
 
 void Engine::proceed(Session& session, Decision decision) {
   Transaction& tx = session.tx;
-  append_field(tx.log, "answer", "proceed");
   emissions_.push_back({session.key, answer_prefix("filter-dataline", dialect_of(session.version), session.id, tx.data_token),
                         std::move(decision.header_bytes), 0, std::move(tx.message), decision.body_from});
   tx.answered = true;
@@ -351,7 +379,6 @@ void Engine::proceed(Session& session, Decision decision) {
 // Nothing of a refused message goes back: smtpd would only throw it away.
 void Engine::refuse(Session& session, std::string_view refusal) {
   Transaction& tx = session.tx;
-  append_field(tx.log, "answer", refusal);
   tx.refusal = refusal;
   tx.message.reset();
   if (tx.ended) answer("filter-dataline", session.version, session.id, tx.data_token, ".");
@@ -379,7 +406,7 @@ void Engine::end_transaction(Session& session, std::string_view became) {
   cancel_scan(tx);
   std::erase_if(emissions_, [&](const Emission& emission) { return emission.session_key == session.key; });
   if (!tx.log.empty()) {
-    if (!tx.answered) append_field(tx.log, "answer", "none");
+    append_field(tx.log, "answer", !tx.answered ? "none" : tx.refusal.empty() ? "proceed" : tx.refusal);
     append_field(tx.log, "result", became);
     note(tx.log_level, std::move(tx.log));
   }
@@ -414,6 +441,11 @@ void Engine::refill() {
     std::string_view piece =
         in_head ? std::string_view(emission.head).substr(emission.head_offset) : emission.message->from(emission.offset);
     if (piece.empty()) {
+      if (emission.message->failed()) {
+        Session& session = sessions_.at(emission.session_key);
+        note_lost(session, *emission.message);
+        session.tx.refusal = no_storage;
+      }
       out_.reserve(out_.size() + emission.prefix.size() + 2);
       out_ += emission.prefix;
       out_ += ".\n";
@@ -421,6 +453,7 @@ void Engine::refill() {
       continue;
     }
     std::size_t& offset = in_head ? emission.head_offset : emission.offset;
+    const std::size_t before = offset;
     while (!piece.empty() && out_.size() - out_from_ < output_window) {
       const std::size_t lf = piece.find('\n');                      // every line of ours ends in CRLF
       out_.reserve(out_.size() + emission.prefix.size() + lf + 2);  // a line goes in whole or not at all
@@ -432,6 +465,10 @@ void Engine::refill() {
       offset += lf + 1;
       piece.remove_prefix(lf + 1);
     }
+    emission.turn += offset - before;
+    if (emission.turn < output_turn) continue;
+    emission.turn = 0;
+    emissions_.splice(emissions_.end(), emissions_, emissions_.begin());
   }
 }
 

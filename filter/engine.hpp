@@ -18,7 +18,7 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
+#include <list>
 #include <map>
 #include <memory>
 #include <optional>
@@ -35,6 +35,7 @@
 #include "filter/classes.hpp"
 #include "filter/policy.hpp"
 #include "filter/smtpd_line.hpp"
+#include "mail/budget.hpp"
 #include "mail/envelope.hpp"
 #include "mail/message.hpp"
 #include "rspamd/verdict.hpp"
@@ -45,6 +46,8 @@ struct Settings {
   ClassSettings classes;
   Duration scan_timeout = std::chrono::seconds(30);  // the whole scan, connect included
   OnFailure on_failure;
+  std::size_t memory = std::size_t{64} * 1024 * 1024;  // for the bodies of all messages
+  std::string spool = "/var/tmp";                      // the directory they go to beyond it
   bool out_of_order = false;  // the configuration is broken: register, and answer every message with a temporary failure
 };
 
@@ -66,7 +69,7 @@ class Engine {
   explicit Engine(Settings settings);
 
   // From now on; what is under way keeps its deadline.
-  void use(Settings settings) { settings_ = std::move(settings); }
+  void use(Settings settings);
 
   void receive(std::string_view bytes, TimePoint now);
   // `server` is for the log; empty when there is but one, or none was reached.
@@ -96,7 +99,7 @@ class Engine {
     std::shared_ptr<mail::Message> message;  // while lines come and until the verdict
     std::size_t size = 0;
     std::size_t longest = 0;  // of the lines, as they leave
-    bool too_long = false;    // a line that smtpd could not take back
+    std::string_view unfit;   // the refusal of a message that is not even scanned; empty: it is
     bool ended = false;       // smtpd's "." came
     bool answered = false;    // our "." is on its way
     std::optional<ScanId> scan;
@@ -120,6 +123,7 @@ class Engine {
     std::size_t head_offset;
     std::shared_ptr<const mail::Message> message;
     std::size_t offset;
+    std::size_t turn = 0;  // bytes since others had theirs
   };
   struct Scan {
     std::uint64_t session_key;
@@ -135,6 +139,8 @@ class Engine {
   void end_of_data(Session& session, TimePoint now);
   void start_scan(Session& session, const mail::Envelope& envelope, ClassSet holds, TimePoint now);
   void refuse(Session& session, std::string_view refusal);
+  void give_up(Transaction& tx, std::string_view refusal);
+  void note_lost(const Session& session, const mail::Message& message);
   void decide(Session& session, const rspamd::ScanResult& result, TimePoint now);
   void pass_unscanned(Session& session);
   void proceed(Session& session, Decision decision);
@@ -144,6 +150,7 @@ class Engine {
   void note(Level level, std::string text);
 
   Settings settings_;
+  std::shared_ptr<mail::Budget> budget_ = std::make_shared<mail::Budget>();
   LineBuffer lines_;
   RepeatedDataLine repeated_;
   std::string admd_;
@@ -152,7 +159,7 @@ class Engine {
   std::unordered_map<std::uint64_t, Session> sessions_;
   std::map<ScanId, Scan> scans_;  // all have the same patience, so the first is the one due first
   ScanId next_scan_ = 1;
-  std::deque<Emission> emissions_;
+  std::list<Emission> emissions_;
   std::string out_;
   std::size_t out_from_ = 0;
   std::vector<Command> commands_;

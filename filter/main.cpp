@@ -13,6 +13,7 @@
 
 #include "filter/app.hpp"
 #include "filter/options.hpp"
+#include "mail/spool.hpp"
 #include "net/log.hpp"
 
 namespace {
@@ -67,6 +68,11 @@ int run(int argc, char** argv) {
     std::fprintf(stderr, "filter-mailbridge: %s\n",
                  !read ? read.error().what.c_str()
                        : "standard input is no socket: this program is started by smtpd, see filter-mailbridge(8)");
+    return 1;
+  }
+  const std::string& spool = settings->engine.spool;
+  if (const auto usable = mail::SpoolFile::create(spool); !usable) {
+    std::fprintf(stderr, "filter-mailbridge: --spool %s: %s\n", spool.c_str(), usable.error().message().c_str());
     return 1;
   }
   std::puts("configuration OK");

@@ -8,6 +8,7 @@
 
 #include "app/manual.hpp"
 #include "app/options.hpp"
+#include "base/size.hpp"
 #include "base/text.hpp"
 #include "rspamd/upstreams.hpp"
 
@@ -23,6 +24,8 @@ struct Values {
   std::string on_error = "tempfail";
   std::string on_unreachable, on_timeout, on_http_error, on_unreadable, on_overload;  // empty: as on_error
   std::string on_too_large = "accept";
+  std::string memory = "64M";
+  std::string spool = "/var/tmp";
   std::string record;
   std::string log_target = "syslog";
   std::string log_level = "info";
@@ -120,6 +123,13 @@ void declare(CLI::App& app, Values& values) {
   row("--on-overload", values.on_overload, policies, one_of(policies), "The same when too many scans are under way.");
   row("--on-too-large", values.on_too_large, policies, one_of(policies),
       "The same for a message that is too large to be scanned.");
+  row("--memory", values.memory, "SIZE", parsed_by(parse_size),
+      "How much memory the messages being received and scanned may take together. In bytes, or with K, M or G. Beyond it they go "
+      "on in files, see `--spool`.");
+  row("--spool", values.spool, "DIRECTORY", {},
+      "Where messages go that find no memory. Each has a file of its own there that has no name, is readable by its owner only, "
+      "and is gone with the message. When the directory cannot hold it, that message is answered with a temporary failure. Read "
+      "at start only.");
   row("--record", values.record, "DIRECTORY", {},
       "Write everything, mail included, to a transcript in this directory. All that is said between smtpd, rspamd and the filter "
       "goes to a "
@@ -206,6 +216,8 @@ Result<AppSettings> settings_of(const Values& values) {
   settings.engine.scan_timeout = seconds(values.scan_timeout);
   settings.engine.on_failure = on_failure(values);
   settings.connect_timeout = seconds(values.connect_timeout);
+  settings.engine.memory = parse_size(values.memory).value();
+  settings.engine.spool = values.spool;
   settings.record_directory = values.record;
   settings.log_target = values.log_target == "stderr" ? net::LogTarget::stderr_stream : net::LogTarget::syslog;
   settings.log_level = level_of(values.log_level);

@@ -139,7 +139,7 @@ std::string_view Message::spooled_from(std::size_t offset) const {
 
 void Message::close_window() const {
   budget_->give_back(window_.size());
-  window_ = {};
+  std::vector<char>().swap(window_);
   window_size_ = 0;
 }
 

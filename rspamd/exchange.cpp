@@ -44,6 +44,11 @@ void Exchange::sent(std::size_t n) {
   if (done_) return;
   n = std::min(n, unsent().size());
   (first_sent_ < first_.size() ? first_sent_ : message_sent_) += n;
+  if (first_sent_ == first_.size()) {  // a scan that waits for its reply holds nothing but the message
+    std::string().swap(first_);        // an assignment would keep the memory
+    first_sent_ = 0;
+  }
+  if (unsent().empty() && message_->failed()) fail(ScanFailure::Kind::overload, message_->failure().message());
 }
 
 void Exchange::receive(std::string_view bytes) {

@@ -56,7 +56,7 @@ struct ScanFailure {
     timed_out,
     http,        // a status other than 200
     unreadable,  // not HTTP, not JSON, too large, or without an action
-    overload,    // never asked: too many scans are under way, or wait before this one
+    overload,    // never asked, or not to the end: too many scans are under way or wait, or this host is short of something
     too_large,   // never asked: the message is larger than is scanned
   };
   Kind kind;

@@ -1,6 +1,7 @@
 #include "filter/engine.hpp"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <map>
 
@@ -292,6 +293,127 @@ TEST_F(EngineTest, ATransactionThatEndsWhileItsMailIsWrittenLeavesNothingBehind)
   smtpd(transaction("0a") + mail("0a"));
   finish(3, "no action");
   EXPECT_TRUE(output().ends_with("filter-dataline|0a|d0|.\n"));
+}
+
+TEST_F(EngineTest, AHeaderSectionBeyondItsBoundIsRefused) {
+  const std::string line = data("0a", "X-Long: " + std::string(65'000, 'x'));
+  smtpd(begin("0a"));
+  for (int i = 0; i < 65; ++i) smtpd(line);
+  smtpd(data("0a", "") + data("0a", "body") + data("0a", ".") + commit("0a"));
+  EXPECT_TRUE(started.empty());
+  EXPECT_EQ(output(),
+            "filter-dataline|0a|d0|.\nfilter-result|0a|c0|reject|554 5.6.0 Message has a header section that is too large\n");
+  smtpd(report("0a", "tx-rollback|00000001") + report("0a", "tx-reset|00000001") + transaction("0a") + mail("0a"));
+  EXPECT_EQ(started.size(), 1U) << "the next mail is as any other";
+}
+
+TEST_F(EngineTest, AHundredThousandHeadersComeBack) {
+  std::string head;
+  for (int i = 0; i < 100'000; ++i) head += data("0a", "X-Field-" + std::to_string(i) + ": x");
+  smtpd(begin("0a") + data("0a", "Received: by us") + head + data("0a", "") + data("0a", "."));
+  rspamd::Verdict verdict;
+  verdict.action = "no action";
+  for (int i = 0; i < 2000; ++i) {
+    verdict.add_headers.push_back({"X-Added", "x", 1});
+    verdict.remove_headers.push_back({"X-Field-" + std::to_string(i), 1});
+  }
+  engine.scan_finished(1, verdict, t0);
+  const std::string back = output();
+  EXPECT_EQ(std::count(back.begin(), back.end(), '\n'), 100'003);
+  EXPECT_NE(back.find("|X-Added: x\n"), std::string::npos);
+  EXPECT_EQ(back.find("|X-Field-1999: x\n"), std::string::npos);
+}
+
+std::string long_body(const std::string& id, int lines) {
+  std::string all;
+  for (int i = 0; i < lines; ++i) all += "filter|0.7|1.2|smtp-in|data-line|" + id + "|d0|" + std::string(998, 'x') + "\n";
+  return all;
+}
+
+Settings with_memory(std::size_t memory, const std::string& spool = "/var/tmp") {
+  Settings settings;
+  settings.memory = memory;
+  settings.spool = spool;
+  return settings;
+}
+
+TEST_F(EngineTest, WithoutMemoryForItAMailComesBackFromItsFile) {
+  engine.use(with_memory(100'000));
+  smtpd(begin("0a") + data("0a", "Subject: long") + data("0a", "") + long_body("0a", 3000) + data("0a", "."));
+  ASSERT_EQ(started.size(), 1U);
+  EXPECT_EQ(started.at(1).message->size(), 15U + 2 + 3'000'000);
+  finish(1, "no action");
+  const std::string back = output();
+  EXPECT_EQ(back.size(), 22U + 13 + 1 + 22 + 1 + 3000U * (22 + 998 + 1) + 22 + 2);
+  EXPECT_TRUE(back.ends_with("xx\nfilter-dataline|0a|d0|.\n"));
+}
+
+TEST_F(EngineTest, AMailThatFindsNoStorageIsDeferredAloneAndSaidOnce) {
+  engine.use(with_memory(100'000, "/nonexistent"));
+  smtpd(begin("0a") + data("0a", "") + long_body("0a", 200) + begin("0b") + mail("0b") + data("0a", ".") + commit("0a"));
+  ASSERT_EQ(started.size(), 1U);
+  ASSERT_EQ(notes.size(), 1U);
+  EXPECT_EQ(notes[0], "session=0a msgid=00000001 the message is deferred: /nonexistent: No such file or directory");
+  EXPECT_EQ(
+      output(),
+      "filter-dataline|0a|d0|.\nfilter-result|0a|c0|reject|451 4.3.1 Not enough storage for the message, try again later\n");
+  smtpd(report("0a", "tx-rollback|00000001"));
+  EXPECT_NE(
+      notes[1].find("size=200002 answer=\"451 4.3.1 Not enough storage for the message, try again later\" result=rolled-back"),
+      std::string::npos)
+      << notes[1];
+  finish(1, "no action");
+  EXPECT_TRUE(output().ends_with("filter-dataline|0b|d0|.\n"));
+  smtpd(commit("0b"));
+  EXPECT_EQ(output(), "filter-result|0b|c0|proceed\n");
+}
+
+// Cuts the spool file that this process has in /var/tmp.
+void cut_spool_file() {
+  for (int descriptor = 3; descriptor < 100; ++descriptor) {
+    char path[200];
+    const ssize_t n = readlink(("/proc/self/fd/" + std::to_string(descriptor)).c_str(), path, sizeof path);
+    if (std::string_view(path, n < 0 ? 0 : static_cast<std::size_t>(n)).starts_with("/var/tmp/")) {
+      ASSERT_EQ(ftruncate(descriptor, 500'000), 0);
+    }
+  }
+}
+
+TEST_F(EngineTest, WhatCannotBeReadBackIsRefusedAtCommit) {
+  engine.use(with_memory(100'000));
+  const std::string deferred = "filter-result|0a|c0|reject|451 4.3.1 Not enough storage for the message, try again later\n";
+  const std::string long_mail = data("0a", "") + long_body("0a", 1000) + data("0a", ".");
+  smtpd(begin("0a") + long_mail);
+  finish(1, "no action");
+  engine.written(engine.output().size());
+  cut_spool_file();
+  const std::string back = output();
+  EXPECT_TRUE(back.ends_with("x\nfilter-dataline|0a|d0|.\n"));
+  EXPECT_LT(back.size(), 510'000U);
+  smtpd(commit("0a"));
+  EXPECT_EQ(output(), deferred);
+  ASSERT_EQ(notes.size(), 1U);
+  EXPECT_NE(notes[0].find("/var/tmp: Input/output error"), std::string::npos) << notes[0];
+  smtpd(report("0a", "tx-rollback|00000001"));
+  EXPECT_NE(notes[1].find("answer=\"451 4.3.1"), std::string::npos) << notes[1];
+
+  smtpd(report("0a", "tx-reset|00000001") + transaction("0a") + long_mail);
+  cut_spool_file();
+  const auto& message = *started.at(2).message;
+  std::size_t sent = 0;
+  while (!message.from(sent).empty()) sent += message.from(sent).size();
+  finish(2, "no action");
+  smtpd(commit("0a"));
+  EXPECT_EQ(output(), "filter-dataline|0a|d0|.\n" + deferred) << "rspamd did not see all of it";
+}
+
+TEST_F(EngineTest, ALongMailLetsTheOthersGoFirst) {
+  smtpd(begin("0a") + data("0a", "") + long_body("0a", 5000) + data("0a", ".") + begin("0b") + mail("0b"));
+  finish(1, "no action");
+  finish(2, "no action");
+  const std::string all = output();
+  EXPECT_LT(all.find("filter-dataline|0b|d0|.\n"), all.size() / 2);
+  EXPECT_TRUE(all.ends_with("filter-dataline|0a|d0|.\n"));
 }
 
 TEST_F(EngineTest, EndOfInputEndsEverything) {
