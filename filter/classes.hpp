@@ -63,6 +63,7 @@ Result<void> parse_list(std::string_view text, const std::string& file,
 struct ClassSettings {
   Networks networks;
   Recipients recipients;
+  ClassSet soften;                                            // not refused for good because of a verdict
   ClassSet skip;                                              // accepted without a scan
   std::string settings_id;                                    // rspamd's Settings-ID; empty: none
   std::array<std::string, classes.size()> class_settings_id;  // by class; empty: none of its own

@@ -296,6 +296,8 @@ void Engine::end_of_data(Session& session, TimePoint now) {
     append_field(log, "class", to_string(*skipped));
     return pass_unscanned(session);
   }
+  if (settings_.monitor) tx.enforcement = Enforcement::none;
+  else if (settings_.classes.soften.first_of(holds)) tx.enforcement = Enforcement::softened;
   start_scan(session, envelope, holds, now);
 }
 
@@ -347,7 +349,8 @@ void Engine::decide(Session& session, const rspamd::ScanResult& result, TimePoin
     note_lost(session, *tx.message);
     return refuse(session, no_storage);
   }
-  Decision decision = filter::decide(tx.message->head(), result, settings_.on_failure, {admd_, session.client.mta_name});
+  Decision decision =
+      filter::decide(tx.message->head(), result, settings_.policy, tx.enforcement, {admd_, session.client.mta_name});
   if (result) {
     append_field(tx.log, "action", result->action);
     append_field(tx.log, "score", decimal(result->score) + "/" + decimal(result->required_score));
@@ -371,6 +374,7 @@ void Engine::pass_unscanned(Session& session) {
 
 void Engine::proceed(Session& session, Decision decision) {
   Transaction& tx = session.tx;
+  if (!decision.not_said.empty()) append_field(tx.log, "instead_of", decision.not_said);
   emissions_.push_back({session.key, answer_prefix("filter-dataline", dialect_of(session.version), session.id, tx.data_token),
                         std::move(decision.header_bytes), 0, std::move(tx.message), decision.body_from});
   tx.answered = true;

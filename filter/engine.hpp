@@ -45,7 +45,8 @@ namespace mailbridge::filter {
 struct Settings {
   ClassSettings classes;
   Duration scan_timeout = std::chrono::seconds(30);  // the whole scan, connect included
-  OnFailure on_failure;
+  Policy policy;
+  bool monitor = false;       // nothing is refused because of a verdict or a failed scan
   std::size_t memory = std::size_t{64} * 1024 * 1024;  // for the bodies of all messages
   std::string spool = "/var/tmp";                      // the directory they go to beyond it
   bool out_of_order = false;  // the configuration is broken: register, and answer every message with a temporary failure
@@ -103,6 +104,7 @@ class Engine {
     bool ended = false;       // smtpd's "." came
     bool answered = false;    // our "." is on its way
     std::optional<ScanId> scan;
+    Enforcement enforcement = Enforcement::all;
     TimePoint scan_started;
     std::string refusal;  // once answered; empty: proceed
     std::string log;      // what is known for the log line; written when the transaction ends

@@ -32,6 +32,9 @@ struct Values {
   std::vector<std::string> networks;
   std::vector<std::string> recipients;
   std::vector<std::string> skip;
+  std::vector<std::string> soften;
+  std::vector<std::string> action;
+  bool monitor = false;
   bool check_config = false;
 };
 
@@ -93,6 +96,10 @@ void declare(CLI::App& app, Values& values) {
       "The settings rspamd is to use for a class of messages, or for all others. See `Classes` below. Without this option rspamd "
       "chooses.")
       ->allow_extra_args(false);
+  row("--action", values.action, "NAME=DO", parsed_by(parse_action),
+      "What is done about an action of rspamd's. The name as rspamd spells it, and one of `accept`, `header [NAME: VALUE]`, "
+      "`subject [TEMPLATE]`, `tempfail [TEXT]` and `reject [CODE] [X.Y.Z] [TEXT]`; see `Verdicts` below.")
+      ->allow_extra_args(false);
   row("--networks", values.networks, "CIDR|FILE", path_or(parsed_by(parse_network)),
       "Addresses that make up the class networks. An IPv4 or IPv6 address or network, or the absolute path of a file with one a "
       "line; what follows a `#` is a comment there.")
@@ -110,6 +117,13 @@ void declare(CLI::App& app, Values& values) {
       "How long the whole scan may take, connecting included. From 0.1 to 600. Clients wait for a reply to their message for 10 "
       "minutes "
       "according to RFC 5321, but some give up after one.");
+  row("--soften", values.soften, "CLASS", parsed_by(parse_class),
+      "Accept and mark what would be refused for good in this class. See `Classes` below.")
+      ->allow_extra_args(false);
+  app.add_flag("--monitor", values.monitor,
+               "Refuse nothing because of a verdict or a failure, and mark nothing as spam. Headers and the log tell what would "
+               "have been done, see "
+               "`Monitor mode` below.");
   const char* const policies = "tempfail|accept|reject";
   row("--on-error", values.on_error, policies, one_of(policies),
       "What becomes of a message that could not be scanned. Refused for now, accepted with a header that says why, or refused "
@@ -199,6 +213,7 @@ Result<ClassSettings> class_settings(const Values& values) {
   taken = take_entries("--recipients", values.recipients, [&](std::string_view entry) { return settings.recipients.add(entry); });
   if (!taken) return tl::unexpected(std::move(taken.error()));
   for (const std::string& word : values.skip) settings.skip.insert(parse_class(word).value());
+  for (const std::string& word : values.soften) settings.soften.insert(parse_class(word).value());
   for (const std::string& text : values.settings_id) {
     auto [which, id] = parse_settings_id(text).value();
     (which ? settings.class_settings_id[static_cast<std::size_t>(*which)] : settings.settings_id) = std::move(id);
@@ -214,7 +229,12 @@ Result<AppSettings> settings_of(const Values& values) {
   settings.upstreams.clear();
   for (const std::string& text : values.rspamd) settings.upstreams.push_back(rspamd::parse_upstream(text).value());
   settings.engine.scan_timeout = seconds(values.scan_timeout);
-  settings.engine.on_failure = on_failure(values);
+  settings.engine.policy.on_failure = on_failure(values);
+  for (const std::string& text : values.action) {
+    auto [name, rule] = parse_action(text).value();
+    settings.engine.policy.actions.set(std::move(name), std::move(rule));
+  }
+  settings.engine.monitor = values.monitor;
   settings.connect_timeout = seconds(values.connect_timeout);
   settings.engine.memory = parse_size(values.memory).value();
   settings.engine.spool = values.spool;

@@ -50,6 +50,13 @@ class HeaderDecision {
     if (received_ < section_.fields.size() && iequals(section_.fields[received_].name, "Received")) doomed_[received_] = false;
   }
 
+  // The value of the first one, as it stands there.
+  std::string_view subject() const {
+    const auto field = std::find_if(section_.fields.begin(), section_.fields.end(),
+                                    [](const mail::Field& one) { return iequals(one.name, "Subject"); });
+    return field == section_.fields.end() ? std::string_view{} : mail::raw_value(*field);
+  }
+
   bool marked_by_smtpd() const {
     return std::any_of(section_.fields.begin(), section_.fields.begin() + static_cast<std::ptrdiff_t>(received_),
                        [](const mail::Field& field) { return iequals(field.name, "X-Spam"); });
@@ -63,26 +70,6 @@ class HeaderDecision {
   std::vector<bool> doomed_;
   std::size_t received_;
 };
-
-// The header by which Sieve can act where smtpd cannot: an action that is neither refused nor marked otherwise.
-std::string_view action_to_name(const rspamd::Verdict& verdict) {
-  const std::string_view action = verdict.action;
-  if (verdict.no_action) return action;
-  if (action == "reject") return verdict.instead_of_reject;
-  for (const std::string_view known : {"no action", "greylist", "add header", "rewrite subject", "soft reject"}) {
-    if (action == known) return {};
-  }
-  return action;
-}
-
-std::string refusal_of(const rspamd::Verdict& verdict) {
-  if (verdict.no_action) return {};
-  if (verdict.action == "soft reject") return refusal("451", "4.7.1", verdict.smtp_message, "Try again later");
-  if (verdict.action == "reject" && verdict.instead_of_reject.empty()) {
-    return refusal("554", "5.7.1", verdict.smtp_message, "Spam message rejected");
-  }
-  return {};
-}
 
 // RFC 3463: X.3.0 other mail system status, X.3.2 system not accepting messages, X.3.4 message too big for system.
 std::string refusal_of(rspamd::ScanFailure::Kind kind, OnError on_error) {
@@ -103,15 +90,73 @@ std::string refusal_of(rspamd::ScanFailure::Kind kind, OnError on_error) {
   return later ? "451 4.3.0 Message could not be scanned, try again later" : "554 5.3.0 Message could not be scanned";
 }
 
-void apply(const rspamd::Verdict& verdict, HeaderDecision& headers, Decision& decision) {
-  const bool add_header = verdict.action == "add header";
-  static const std::vector<rspamd::AddHeader> default_spam_headers = {{"X-Spam", "Yes", -1}};
-  std::vector<rspamd::AddHeader> spam_headers;
-  if (add_header && !verdict.spam_headers.empty()) spam_headers = verdict.spam_headers;
-  else if (add_header && !verdict.no_action) spam_headers = default_spam_headers;
+std::string refusal_of(const rspamd::Verdict& verdict, const ActionRule* rule) {
+  if (!rule || (rule->what != Do::tempfail && rule->what != Do::reject)) return {};
+  return refusal(rule->code, rule->enhanced, rule->text.empty() ? verdict.smtp_message : rule->text, rule->default_text);
+}
 
+// What is done about a verdict, all things considered.
+struct Plan {
+  std::string refusal;
+  std::string not_said;                  // a refusal that is not to be given
+  std::vector<rspamd::AddHeader> marks;  // each takes the place of all others of its name
+  const ActionRule* subject = nullptr;
+  std::string_view named;  // in X-Rspamd-Action, by which Sieve can act where smtpd cannot
+};
+
+std::vector<rspamd::AddHeader> marks_of(const rspamd::Verdict& verdict, const ActionRule& rule) {
+  if (!rule.header_name.empty()) return {{rule.header_name, rule.header_value, -1}};
+  if (verdict.action == "add header" && !verdict.spam_headers.empty()) return verdict.spam_headers;
+  return {{"X-Spam", "Yes", -1}};
+}
+
+Plan plan_for(const rspamd::Verdict& verdict, const ActionMap& actions, Enforcement enforcement) {
+  Plan plan;
+  if (verdict.no_action) {
+    plan.named = verdict.action;
+    if (verdict.action == "add header") plan.marks = verdict.spam_headers;
+    return plan;
+  }
+  const bool instead = verdict.action == "reject" && !verdict.instead_of_reject.empty();
+  const std::string& action = instead ? verdict.instead_of_reject : verdict.action;
+  const ActionRule* rule = actions.find(action);
+  std::string refusal = refusal_of(verdict, rule);
+  if (enforcement == Enforcement::none) {
+    plan.named = verdict.action;
+    plan.not_said = std::move(refusal);
+    return plan;
+  }
+  if (!rule) {
+    plan.named = action;
+    return plan;
+  }
+  switch (rule->what) {
+    case Do::accept:
+      break;
+    case Do::header:
+      plan.marks = marks_of(verdict, *rule);
+      break;
+    case Do::subject:
+      plan.subject = rule;
+      break;
+    case Do::reject:
+      if (enforcement == Enforcement::softened) {
+        plan.not_said = std::move(refusal);
+        const ActionRule* junk = actions.find("add header");
+        plan.marks = marks_of(verdict, junk->what == Do::header ? *junk : ActionRule{});
+        break;
+      }
+      [[fallthrough]];
+    case Do::tempfail:
+      plan.refusal = std::move(refusal);
+      break;
+  }
+  return plan;
+}
+
+void apply(const rspamd::Verdict& verdict, const Plan& plan, HeaderDecision& headers, Decision& decision) {
   for (const auto& [name, index] : verdict.remove_headers) headers.remove(name, index);
-  for (const auto& header : spam_headers) headers.remove(header.name, 0);
+  for (const auto& header : plan.marks) headers.remove(header.name, 0);
 
   mail::HeaderEditor editor = headers.editor();
   const auto insert = [&](std::string_view name, std::string_view value, int order) {
@@ -120,18 +165,22 @@ void apply(const rspamd::Verdict& verdict, HeaderDecision& headers, Decision& de
   for (const auto& header : verdict.add_headers) insert(header.name, header.value, header.order);
   int order = 1;
   for (const auto& signature : verdict.dkim_signatures) insert("DKIM-Signature", signature, order++);
-  if (verdict.action == "rewrite subject" && !verdict.no_action && !verdict.subject.empty())
-    editor.replace("Subject", verdict.subject);
-  for (const auto& header : spam_headers) {
+  if (plan.subject) {
+    const std::string& own = plan.subject->subject;
+    const std::string subject = own.empty() ? verdict.subject : expand_subject(own, headers.subject(), verdict.score);
+    if (!subject.empty()) editor.replace("Subject", subject);
+  }
+  for (const auto& header : plan.marks) {
     if (iequals(header.name, "X-Spam") && headers.marked_by_smtpd() && header.value == "Yes") continue;
     insert(header.name, header.value, -1);
   }
-  if (const std::string_view name = action_to_name(verdict); !name.empty()) {
-    const bool said = std::any_of(
-        verdict.add_headers.begin(), verdict.add_headers.end(),
-        [name](const rspamd::AddHeader& header) { return iequals(header.name, "X-Rspamd-Action") && header.value == name; });
-    if (!said) insert("X-Rspamd-Action", header_line(name, max_error_text), -1);
+  if (!plan.named.empty()) {
+    const bool said = std::any_of(verdict.add_headers.begin(), verdict.add_headers.end(), [&](const rspamd::AddHeader& header) {
+      return iequals(header.name, "X-Rspamd-Action") && header.value == plan.named;
+    });
+    if (!said) insert("X-Rspamd-Action", header_line(plan.named, max_error_text), -1);
   }
+  if (!plan.not_said.empty()) insert("X-Spam-Answer", plan.not_said, -1);
   decision.header_bytes = editor.bytes();
 }
 
@@ -178,18 +227,28 @@ std::string refusal(std::string_view code, std::string_view enhanced, std::strin
   return line;
 }
 
-Decision decide(std::string_view message, const rspamd::ScanResult& result, const OnFailure& on_failure, const OwnNames& names) {
+Decision decide(std::string_view message, const rspamd::ScanResult& result, const Policy& policy, Enforcement enforcement,
+                const OwnNames& names) {
+  Plan plan;
+  if (result) {
+    plan = plan_for(*result, policy.actions, enforcement);
+  } else {
+    std::string refusal = refusal_of(result.error().kind, policy.on_failure.of(result.error().kind));
+    (enforcement == Enforcement::none ? plan.not_said : plan.refusal) = std::move(refusal);
+  }
   Decision decision;
-  decision.refusal = result ? refusal_of(*result) : refusal_of(result.error().kind, on_failure.of(result.error().kind));
+  decision.refusal = std::move(plan.refusal);
+  decision.not_said = plan.not_said;
   if (!decision.refusal.empty()) return decision;
   HeaderDecision headers(message, names);
   decision.body_from = headers.body_from();
   if (result) {
-    apply(*result, headers, decision);
+    apply(*result, plan, headers, decision);
   } else {
     mail::HeaderEditor editor = headers.editor();
     const rspamd::ScanFailure& failure = result.error();
     editor.insert("X-Spam-Error", std::string(to_string(failure.kind)) + ": " + printable(failure.what, max_error_text), -1);
+    if (!plan.not_said.empty()) editor.insert("X-Spam-Answer", plan.not_said, -1);
     decision.header_bytes = editor.bytes();
   }
   return decision;

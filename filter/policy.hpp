@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/result.hpp"
+#include "filter/actions.hpp"
 #include "rspamd/verdict.hpp"
 
 namespace mailbridge::filter {
@@ -30,8 +31,21 @@ struct OnFailure {
 // "tempfail", "accept" or "reject".
 Result<OnError> parse_on_error(std::string_view word);
 
+struct Policy {
+  OnFailure on_failure;
+  ActionMap actions;
+};
+
+enum class Enforcement {
+  all,
+  softened,  // what would be refused for good is accepted with the header of "add header"; soft rejects stay, for they ask for
+             // time
+  none,      // only headers of rspamd's and those that tell what would have happened, as if each verdict had no_action
+};
+
 struct Decision {
   std::string refusal;                       // empty: proceed; otherwise "554 5.7.1 text", as smtpd wants it after reject|
+  std::string not_said;                      // the refusal that would have been given, but for the Enforcement
   std::string header_bytes;                  // the header section as it leaves; meaningless with a refusal
   std::size_t body_from = 0;                 // where in the message the rest begins: the empty line and the body
   std::vector<std::string> dropped_headers;  // names rspamd wanted added that are no field names
@@ -46,7 +60,8 @@ struct OwnNames {
 // `message` is what rspamd saw, unstuffed, smtpd's own Received field included; of it the header section is enough. Whatever the
 // result, X-Spam, X-Spam-*, X-Spamd-*, X-Rspamd-* and Authentication-Results with an authserv-id of ours that stand below smtpd's
 // Received field are the client's, and go. That Received field itself stays, whatever rspamd wants removed (RFC 5321 4.4).
-Decision decide(std::string_view message, const rspamd::ScanResult& result, const OnFailure& on_failure, const OwnNames& names);
+Decision decide(std::string_view message, const rspamd::ScanResult& result, const Policy& policy, Enforcement enforcement,
+                const OwnNames& names);
 
 // As decide(), for a message that is accepted without a scan.
 Decision pass_unscanned(std::string_view message, const OwnNames& names);

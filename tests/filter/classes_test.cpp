@@ -21,30 +21,39 @@ ClassSettings settings() {
   return settings;
 }
 
+mail::Envelope envelope(std::string ip, std::vector<std::string> recipients = {}, std::string user = {}, bool local = false) {
+  mail::Envelope envelope;
+  envelope.ip = std::move(ip);
+  envelope.recipients = std::move(recipients);
+  envelope.user = std::move(user);
+  envelope.local = local;
+  return envelope;
+}
+
 TEST(Classes, AreWhatIsKnownOfTheMessage) {
   struct Row {
     std::string story;
-    mail::Envelope envelope;
+    mail::Envelope message;
     std::string classes;
   };
   const Row rows[] = {
-      {"nobody knows", {}, ""},
-      {"from a network", {.ip = "192.0.2.7", .recipients = {"x@example.com"}}, "networks"},
-      {"from elsewhere", {.ip = "198.51.100.7"}, ""},
-      {"authenticated from a network", {.ip = "192.0.2.7", .user = "alice"}, "authenticated networks"},
-      {"the local socket has no address, whatever rspamd is told", {.ip = "127.0.0.1", .local = true}, "local"},
-      {"over the loopback interface", {.ip = "127.0.0.1"}, "networks"},
-      {"to a domain", {.recipients = {"bob@EXAMPLE.org"}}, "recipients"},
-      {"to an address", {.recipients = {"aBuSe@Example.Net"}}, "recipients"},
-      {"to another one of its domain", {.recipients = {"bob@example.net"}}, ""},
-      {"to a domain below", {.recipients = {"bob@sub.example.org"}}, ""},
-      {"all of them", {.recipients = {"bob@example.org", "abuse@example.net"}}, "recipients"},
-      {"all but one", {.recipients = {"bob@example.org", "abuse@example.net", "x@example.com"}}, ""},
-      {"an address without a domain", {.recipients = {"example.org"}}, ""},
-      {"all four", {.ip = "192.0.2.7", .recipients = {"bob@example.org"}, .user = "alice"}, "authenticated networks recipients"},
+      {"nobody knows", envelope(""), ""},
+      {"from a network", envelope("192.0.2.7", {"x@example.com"}), "networks"},
+      {"from elsewhere", envelope("198.51.100.7"), ""},
+      {"authenticated from a network", envelope("192.0.2.7", {}, "alice"), "authenticated networks"},
+      {"the local socket has no address, whatever rspamd is told", envelope("127.0.0.1", {}, "", true), "local"},
+      {"over the loopback interface", envelope("127.0.0.1"), "networks"},
+      {"to a domain", envelope("", {"bob@EXAMPLE.org"}), "recipients"},
+      {"to an address", envelope("", {"aBuSe@Example.Net"}), "recipients"},
+      {"to another one of its domain", envelope("", {"bob@example.net"}), ""},
+      {"to a domain below", envelope("", {"bob@sub.example.org"}), ""},
+      {"all of them", envelope("", {"bob@example.org", "abuse@example.net"}), "recipients"},
+      {"all but one", envelope("", {"bob@example.org", "abuse@example.net", "x@example.com"}), ""},
+      {"an address without a domain", envelope("", {"example.org"}), ""},
+      {"all four", envelope("192.0.2.7", {"bob@example.org"}, "alice"), "authenticated networks recipients"},
   };
-  for (const Row& row : rows) EXPECT_EQ(names(settings().of(row.envelope)), row.classes) << row.story;
-  EXPECT_EQ(names(ClassSettings().of({.ip = "192.0.2.7", .recipients = {"bob@example.org"}})), "") << "nothing is configured";
+  for (const Row& row : rows) EXPECT_EQ(names(settings().of(row.message)), row.classes) << row.story;
+  EXPECT_EQ(names(ClassSettings().of(envelope("192.0.2.7", {"bob@example.org"}))), "") << "nothing is configured";
 }
 
 TEST(Classes, TheFirstOneDecides) {

@@ -11,8 +11,12 @@ using rspamd::Verdict;
 
 constexpr OwnNames own = {"admd.example.org", "mx.example.org"};
 
-constexpr OnFailure all(OnError what) { return {what, what, what, what, what, what}; }
-constexpr OnFailure accept_all = all(OnError::accept);
+OnFailure all(OnError what) { return {what, what, what, what, what, what}; }
+const OnFailure accept_all = all(OnError::accept);
+
+Decision decide(std::string_view text, const rspamd::ScanResult& result, const OnFailure& on_failure, const OwnNames& names) {
+  return decide(text, result, Policy{on_failure, {}}, Enforcement::all, names);
+}
 
 const std::string message =
     "Received: from a by mx.example.org\r\n"
@@ -210,6 +214,134 @@ TEST(Policy, EachClassOfFailureHasItsPolicyAndItsWords) {
     EXPECT_EQ(decide(message, result, only, own).refusal, row.reject) << "this policy is this class's";
     EXPECT_EQ(decide(message, result, {}, own).refusal, row.kind == Kind::too_large ? "" : row.tempfail) << "by default";
   }
+}
+
+Policy mapped(const std::vector<std::string>& actions) {
+  Policy policy;
+  for (const std::string& text : actions) {
+    auto action = parse_action(text);
+    EXPECT_TRUE(action) << text;
+    policy.actions.set(std::move(action->first), std::move(action->second));
+  }
+  return policy;
+}
+
+const std::string header_section = message.substr(0, message.size() - 8);
+
+TEST(Policy, ActionsAreCarriedOutAsTheMapSays) {
+  const auto with = [](Verdict v, auto change) {
+    change(v);
+    return v;
+  };
+  const auto words = [](Verdict& v) { v.smtp_message = "rspamd's words"; };
+  struct Row {
+    std::string map;
+    Verdict verdict;
+    std::string refusal;
+    std::string added;  // at the end of the section
+  };
+  const Row rows[] = {
+      {"reject=accept", verdict("reject"), "", ""},
+      {"reject=header", verdict("reject"), "", "X-Spam: Yes\r\n"},
+      {"reject=header X-Junk: 99", verdict("reject"), "", "X-Junk: 99\r\n"},
+      {"reject=reject 550 5.7.0", with(verdict("reject"), words), "550 5.7.0 rspamd's words", ""},
+      {"reject=reject 550 5.7.0", with(verdict("reject"), [](Verdict& v) { v.smtp_message = "554 5.3.1 x"; }), "550 5.3.1 x", ""},
+      {"reject=reject our words", with(verdict("reject"), words), "554 5.7.1 our words", ""},
+      {"reject=tempfail", verdict("reject"), "451 4.7.1 Try again later", ""},
+      {"reject=tempfail our words", with(verdict("reject"), words), "451 4.7.1 our words", ""},
+      {"soft reject=accept", verdict("soft reject"), "", ""},
+      {"add header=accept", verdict("add header"), "", ""},
+      {"add header=header X-Junk: 7",
+       with(verdict("add header"),
+            [](Verdict& v) {
+              v.spam_headers = {{"X-Other", "x", -1}};
+            }),
+       "", "X-Junk: 7\r\n"},
+      {"add header=header",
+       with(verdict("add header"),
+            [](Verdict& v) {
+              v.spam_headers = {{"X-Other", "x", -1}};
+            }),
+       "", "X-Other: x\r\n"},
+      {"add header=reject", verdict("add header"), "554 5.7.1 Spam message rejected", ""},
+      {"no action=header X-Scanned: yes", verdict("no action"), "", "X-Scanned: yes\r\n"},
+      {"greylist=tempfail", verdict("greylist"), "451 4.7.1 Try again later", ""},
+      {"hold=header X-Hold: on", verdict("hold"), "", "X-Hold: on\r\n"},
+      {"hold=accept", verdict("hold"), "", ""},
+      {"hold=accept", verdict("attic"), "", "X-Rspamd-Action: attic\r\n"},
+      {"discard=reject 550", verdict("discard"), "550 5.7.1 Spam message rejected", ""},
+      {"quarantine=header X-Spam: Yes", with(verdict("reject"), [](Verdict& v) { v.instead_of_reject = "quarantine"; }), "",
+       "X-Spam: Yes\r\n"},
+      {"reject=accept", with(verdict("reject"), [](Verdict& v) { v.instead_of_reject = "discard"; }), "",
+       "X-Rspamd-Action: discard\r\n"},
+      {"reject=tempfail", with(verdict("reject"), [](Verdict& v) { v.no_action = true; }), "", "X-Rspamd-Action: reject\r\n"},
+  };
+  for (const Row& row : rows) {
+    const Decision decision = decide(message, row.verdict, mapped({row.map}), Enforcement::all, own);
+    EXPECT_EQ(decision.refusal, row.refusal) << row.map;
+    EXPECT_EQ(decision.not_said, "") << row.map;
+    if (!row.refusal.empty()) continue;
+    EXPECT_EQ(decision.header_bytes, header_section + row.added) << row.map;
+  }
+
+  Verdict scored = verdict("add header");
+  scored.score = 7.5;
+  EXPECT_EQ(decide(message, scored, mapped({"add header=subject [%d] %s"}), Enforcement::all, own).header_bytes,
+            "Received: from a by mx.example.org\r\n\tid 1\r\nFrom: a@example.net\r\nSubject: [7.50] hello folded\r\n");
+  scored.subject = "rspamd's own";
+  EXPECT_EQ(decide("Received: x\r\n\r\n", scored, mapped({"add header=subject"}), Enforcement::all, own).header_bytes,
+            "Received: x\r\nSubject: *** SPAM ***\r\n");
+  EXPECT_EQ(
+      decide("Received: x\r\nX-Junk: client\r\n\r\n", scored, mapped({"add header=header X-Junk: ours"}), Enforcement::all, own)
+          .header_bytes,
+      "Received: x\r\nX-Junk: ours\r\n")
+      << "what the client wrote under that name goes";
+}
+
+TEST(Policy, RefusalsAreSoftenedOrOnlyTold) {
+  struct Row {
+    std::string story;
+    rspamd::ScanResult result;
+    std::string refusal;
+    std::string softened;   // the refusal, or what is added
+    std::string monitored;  // what is added
+  };
+  Verdict no_action = verdict("reject");
+  no_action.no_action = true;
+  Verdict subject = verdict("rewrite subject");
+  subject.subject = "SPAM";
+  const std::string spam = "554 5.7.1 Spam message rejected";
+  const std::string later = "451 4.7.1 Try again later";
+  const Row rows[] = {
+      {"reject", verdict("reject"), spam, "X-Spam: Yes\r\nX-Spam-Answer: " + spam + "\r\n",
+       "X-Rspamd-Action: reject\r\nX-Spam-Answer: " + spam + "\r\n"},
+      {"a soft reject asks for time, or for fewer mails", verdict("soft reject"), later, later,
+       "X-Rspamd-Action: soft reject\r\nX-Spam-Answer: " + later + "\r\n"},
+      {"add header", verdict("add header"), "", "X-Spam: Yes\r\n", "X-Rspamd-Action: add header\r\n"},
+      {"no action", verdict("no action"), "", "", "X-Rspamd-Action: no action\r\n"},
+      {"milter.no_action", no_action, "", "X-Rspamd-Action: reject\r\n", "X-Rspamd-Action: reject\r\n"},
+      {"a failure", tl::unexpected(ScanFailure{ScanFailure::Kind::overload, "why"}),
+       "554 5.3.2 Too many messages are being scanned", "554 5.3.2 Too many messages are being scanned",
+       "X-Spam-Error: overload: why\r\nX-Spam-Answer: 554 5.3.2 Too many messages are being scanned\r\n"},
+  };
+  Policy policy;
+  policy.on_failure.overload = OnError::reject;
+  for (const Row& row : rows) {
+    EXPECT_EQ(decide(message, row.result, policy, Enforcement::all, own).refusal, row.refusal) << row.story;
+    const Decision softened = decide(message, row.result, policy, Enforcement::softened, own);
+    const std::string outcome = softened.refusal.empty() ? softened.header_bytes : softened.refusal;
+    EXPECT_EQ(outcome, softened.refusal.empty() ? header_section + row.softened : row.softened) << row.story;
+    const Decision monitored = decide(message, row.result, policy, Enforcement::none, own);
+    EXPECT_EQ(monitored.refusal, "") << row.story;
+    EXPECT_EQ(monitored.not_said, row.refusal) << row.story;
+    EXPECT_EQ(monitored.header_bytes, header_section + row.monitored) << row.story;
+  }
+  const Decision monitored = decide(message, subject, policy, Enforcement::none, own);
+  EXPECT_EQ(monitored.header_bytes, header_section + "X-Rspamd-Action: rewrite subject\r\n") << "the subject stays";
+  EXPECT_EQ(
+      decide(message, verdict("reject"), mapped({"add header=header X-Junk: yes"}), Enforcement::softened, own).header_bytes,
+      header_section + "X-Junk: yes\r\nX-Spam-Answer: " + spam + "\r\n")
+      << "marked as junk is marked here";
 }
 
 TEST(Policy, SmtpdsOwnTraceStays) {
