@@ -1,16 +1,23 @@
-// Every allocation of a conversation fails once: smtpd's rules hold, and each request is still answered.
+// Every allocation of a conversation fails once: smtpd's rules hold, and each request is still answered. And what is allocated
+// has bounds, whatever rspamd sends.
 #include <gtest/gtest.h>
 
+#include <malloc.h>
+
+#include <algorithm>
 #include <cstdlib>
 #include <new>
 #include <utility>
 
 #include "filter/engine.hpp"
+#include "rspamd/exchange.hpp"
 #include "tests/support/smtpd_host.hpp"
 
 namespace {
 
 std::size_t failing = 0;  // the one that fails, counted from now; 0: none
+std::size_t held = 0;     // bytes allocated and not given back
+std::size_t most_held = 0;
 
 struct AllocationsWork {
   const std::size_t before = std::exchange(failing, 0);
@@ -20,15 +27,22 @@ struct AllocationsWork {
 }  // namespace
 
 [[gnu::noinline]] void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
-  return failing > 0 && --failing == 0 ? nullptr : std::malloc(size);
+  if (failing > 0 && --failing == 0) return nullptr;
+  void* memory = std::malloc(size);
+  held += malloc_usable_size(memory);
+  most_held = std::max(most_held, held);
+  return memory;
 }
 [[gnu::noinline]] void* operator new(std::size_t size) {
   void* memory = operator new(size, std::nothrow);
   if (!memory) throw std::bad_alloc();
   return memory;
 }
-[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory) noexcept {
+  held -= malloc_usable_size(memory);
+  std::free(memory);
+}
+[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { operator delete(memory); }
 
 namespace mailbridge::filter {
 namespace {
@@ -128,6 +142,61 @@ TEST(Memory, EachRequestIsAnsweredWhicheverAllocationFails) {
     std::size_t which = 1;
     while (play(which, result) && !HasFailure()) ++which;
     EXPECT_GT(which, 50U);
+  }
+}
+
+// A reply of 100 MB, whatever it is made of: read until it is too much, or to its end, with a few times the cap at most.
+TEST(Memory, AReplysSizeDoesNotMatter) {
+  struct Row {
+    const char* name;
+    std::string begin;
+    std::string repeated;
+  };
+  const std::string length = "HTTP/1.1 200 OK\r\nContent-Length: 104857600\r\n", until_closed = "HTTP/1.1 200 OK\r\n\r\n";
+  const Row rows[] = {
+      {"a status line", "HTTP/1.1 200 ", "a"},
+      {"a header line", "HTTP/1.1 200 OK\r\nX: ", "a"},
+      {"headers", "HTTP/1.1 200 OK\r\n", "X: a\r\n"},
+      {"interim replies", "", "HTTP/1.1 100 Continue\r\n\r\n"},
+      {"blanks", until_closed, " "},
+      {"a string", until_closed + R"({"action":")", "a"},
+      {"lists", until_closed, "["},
+      {"members", until_closed + "{", R"("a":"",)"},
+      {"chunks", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "1\r\n \r\n"},
+      {"a chunk size", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "0"},
+      {"trailers", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", "X: a\r\n"},
+      {"a sized body", length + "\r\n", "{}"},
+      {"a rewritten mail", length + "Message-Offset: 22\r\n\r\n" + R"({"action":"no action"})", "a"},
+      {"an error", "HTTP/1.1 500 x\r\nContent-Length: 104857600\r\n\r\n", R"({"error":"a"})"},
+  };
+  for (const Row& row : rows) {
+    std::string piece;
+    while (piece.size() < 64 * 1024) piece += row.repeated;
+    const TimePoint until = t0 + std::chrono::seconds(30);
+    rspamd::Exchange exchange("", std::make_shared<mail::Message>(), until);
+    most_held = held;
+    const std::size_t before = held;
+    exchange.receive(row.begin);
+    for (std::size_t said = row.begin.size(); said < 104'857'600 && std::holds_alternative<Await>(exchange.next(t0));
+         said += piece.size())
+      exchange.receive(piece);
+    exchange.end({Ending::Kind::closed});
+    EXPECT_TRUE(std::holds_alternative<Done>(exchange.next(t0))) << row.name;
+    EXPECT_EQ(exchange.result().has_value(), row.name == std::string_view("a rewritten mail")) << row.name;
+    EXPECT_LT(most_held - before, 4 * rspamd::default_reply_cap) << row.name;
+  }
+}
+
+// The worst that fits: what the parser and the verdict need for it.
+TEST(Memory, ALargeVerdictIsBounded) {
+  for (const std::string& repeated : {std::string(R"("a":"",)"), std::string(R"("a":[],)"), std::string(R"("a":{"b":0},)")}) {
+    std::string json = R"({"action":"no action","symbols":{)";
+    while (json.size() < rspamd::default_reply_cap - 100) json += repeated;
+    json += R"("z":0}})";
+    most_held = held;
+    const std::size_t before = held;
+    EXPECT_TRUE(rspamd::parse_verdict(json));
+    EXPECT_LT(most_held - before, 16 * rspamd::default_reply_cap) << repeated;
   }
 }
 

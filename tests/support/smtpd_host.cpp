@@ -106,8 +106,28 @@ void SmtpdHost::data_line(Session& session, std::string_view line) {
   if (line.size() > filter::max_dataline) broken("a data-line that smtpd chokes on");
   if (!stream.ended) return broken("a data-line before the end of data", line);
   if (stream.dotted) return broken("a data-line after our own '.'", line);
-  if (line == ".") stream.dotted = true;
-  else stream.out.emplace_back(unstuffed(line));
+  if (line == ".") {
+    stream.dotted = true;
+    header(stream);
+  } else {
+    stream.out.emplace_back(unstuffed(line));
+  }
+}
+
+// What was added is fields of RFC 5322; what came from smtpd may be anything.
+void SmtpdHost::header(const Stream& stream) {
+  const std::set<std::string_view> came(stream.in.begin(), stream.in.end());
+  for (auto line = stream.out.begin(); line != stream.out.end() && !line->empty(); ++line) {
+    if (came.contains(*line)) continue;
+    const auto blank = [](char c) { return c == ' ' || c == '\t'; };
+    const bool folded = blank(line->front()) && !std::all_of(line->begin(), line->end(), blank);
+    const auto colon = std::find(line->begin(), line->end(), ':');
+    const bool named = colon != line->begin() && colon != line->end() &&
+                       std::all_of(line->begin(), colon, [](char c) { return c > 0x20 && c < 0x7f; });
+    const bool clean =
+        std::none_of(line->begin(), line->end(), [](char c) { return (c >= 0 && c < 0x20 && c != '\t') || c == 0x7f; });
+    if (!(folded || named) || !clean || line->size() > 998) broken("a header line that is none", *line);
+  }
 }
 
 void SmtpdHost::result(Session& session, std::string_view verdict) {

@@ -44,6 +44,7 @@ class SmtpdHost {
   void line_said(std::string_view line);
   void line_heard(std::string_view line, bool cut);
   void data_line(Session& session, std::string_view line);
+  void header(const Stream& stream);
   void result(Session& session, std::string_view verdict);
   void broken(std::string what, std::string_view line = {});
 
