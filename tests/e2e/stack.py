@@ -155,6 +155,22 @@ def _furnish():
         run("ip", "-6", "address", "add", f"{address}/128", "dev", "lo", "nodad")
 
 
+def add_host(name, address):
+    """A network namespace with one veth to this one, which routes and plays the outside world."""
+    Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+    run("ip", "netns", "add", name)
+    run("ip", "link", "add", f"to-{name}", "type", "veth", "peer", "name", "eth0", "netns", name)
+    run("ip", "address", "add", "10.0.25.254/32", "dev", f"to-{name}")
+    run("ip", "link", "set", f"to-{name}", "up")
+    run("ip", "route", "add", address, "dev", f"to-{name}")
+    inside_it = ("ip", "-n", name)
+    run(*inside_it, "link", "set", "lo", "up")
+    run(*inside_it, "address", "add", f"{address}/32", "dev", "eth0")
+    run(*inside_it, "link", "set", "eth0", "up")
+    run(*inside_it, "route", "add", "10.0.25.254", "dev", "eth0")
+    run(*inside_it, "route", "add", "default", "via", "10.0.25.254")
+
+
 def _accounts(etc):
     def without_ours(name):
         return [line for line in (etc / name).read_text().splitlines() if line.split(":")[0] not in ACCOUNTS]
@@ -352,16 +368,18 @@ class Stack:
     rspamd         {path below /etc/rspamd: text} besides the set's files
     dovecot        text added to /etc/dovecot/local.conf
     dns            dnsmasq options, one a line: what the world's DNS knows
+    prepare        a function that is given the stack before anything starts, and may change its list of servers
     progress       a function that is told what is being waited for
     """
 
     def __init__(self, conf="virtual-users", *, smtpd_conf=None, filter_options="", rspamd=None, dovecot="", dns="",
-                 progress=lambda text: None):
+                 prepare=lambda stack: None, progress=lambda text: None):
         self.conf, self.where, self.progress = conf, SETS[conf], progress
         self.folder = ROOT / "smtpd-conf" / conf
         self.smtp_address = self.where["smtp"]
         if conf == "three-hosts":
-            self._three_hosts()
+            for name, address in (("smtpd", "10.0.25.1"), ("scan", "10.0.25.2"), ("dovecot", "10.0.25.3")):
+                add_host(name, address)
         self._programs()
         self.set_smtpd_conf(smtpd_conf, filter_options)
         self._dovecot(dovecot)
@@ -370,6 +388,7 @@ class Stack:
             "port=53\nno-resolv\nno-hosts\nlocal=/#/\nbind-interfaces\nuser=root\npid-file=\n" + dns)
         self.syslog = Syslog()
         self._servers()
+        prepare(self)
 
     # -- configuration
 
@@ -433,22 +452,6 @@ class Stack:
                 shutil.copy(file, WARM / (file.name + ".new"))
                 os.replace(WARM / (file.name + ".new"), WARM / file.name)
 
-    def _three_hosts(self):
-        """Three network namespaces, each with one veth to this one, which routes and plays the outside world."""
-        Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
-        for name, address in (("smtpd", "10.0.25.1"), ("scan", "10.0.25.2"), ("dovecot", "10.0.25.3")):
-            run("ip", "netns", "add", name)
-            run("ip", "link", "add", f"to-{name}", "type", "veth", "peer", "name", "eth0", "netns", name)
-            run("ip", "address", "add", "10.0.25.254/32", "dev", f"to-{name}")
-            run("ip", "link", "set", f"to-{name}", "up")
-            run("ip", "route", "add", address, "dev", f"to-{name}")
-            inside = ("ip", "-n", name)
-            run(*inside, "link", "set", "lo", "up")
-            run(*inside, "address", "add", f"{address}/32", "dev", "eth0")
-            run(*inside, "link", "set", "eth0", "up")
-            run(*inside, "route", "add", "10.0.25.254", "dev", "eth0")
-            run(*inside, "route", "add", "default", "via", "10.0.25.254")
-
     # -- servers
 
     def _servers(self):
@@ -459,22 +462,23 @@ class Stack:
         self.smtpd = Server("smtpd", ["smtpd", "-F"], lambda: _banner(self.smtp_address), host=hosts["smtpd"])
         address = "10.0.25.254" if self.conf == "three-hosts" else "127.0.0.1"
         self.dnsmasq = Server("dnsmasq", ["dnsmasq", "-k", "-C", "/etc/dnsmasq-test.conf"], lambda: _dns(address))
+        self.servers = [self.dnsmasq, self.rspamd, self.dovecot, self.smtpd]
 
     def start(self):
         begun = time.monotonic()
         cold = not any(WARM.glob("*.hs*"))
         self.progress("starting rspamd (its first start compiles expressions: 10 to 15 s), Dovecot and smtpd" if cold
                       else "starting rspamd, Dovecot and smtpd")
-        for server in (self.dnsmasq, self.rspamd, self.dovecot, self.smtpd):
+        for server in self.servers:
             server.start(wait=False)
-        for server in (self.dnsmasq, self.dovecot, self.smtpd, self.rspamd):
+        for server in self.servers:
             server.wait(meanwhile=lambda: self.progress(f"... {time.monotonic() - begun:.0f} s"))
         self.progress(f"all servers answer after {time.monotonic() - begun:.1f} s")
         self.smtpd_pid = self.smtpd.process.pid
         return self
 
     def stop(self):
-        for server in (self.smtpd, self.dovecot, self.rspamd, self.dnsmasq):
+        for server in reversed(self.servers):
             server.stop()
         self._keep_warm()
 

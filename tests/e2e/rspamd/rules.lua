@@ -1,6 +1,7 @@
 -- Verdicts for the tests: the first word of the Subject in brackets names one.
 local verdicts = {
   junk = { symbol = 'TEST_JUNK', score = 8.0 },
+  grey = { symbol = 'TEST_GREY', score = 4.0 },
   spam = { symbol = 'TEST_SPAM', score = 99.0 },
   later = { symbol = 'TEST_LATER', score = 0.0, force = 'soft reject', text = 'Come back in ten minutes' },
   subject = { symbol = 'TEST_SUBJECT', score = 0.0, force = 'rewrite subject' },
