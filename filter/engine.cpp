@@ -9,6 +9,7 @@
 
 #include "base/dot_stuffing.hpp"
 #include "base/text.hpp"
+#include "mail/submission.hpp"
 #include "rspamd/scan_request.hpp"
 
 namespace mailbridge::filter {
@@ -58,6 +59,23 @@ std::string client_ip(std::string_view src) {
   else src = src.substr(0, src.rfind(':'));
   if (istarts_with(src, "IPv6:")) src.remove_prefix(5);
   return std::string(src);
+}
+
+// Whether smtpd adds a missing Date and Message-ID to what comes in on this listener (smtp_session.c, RFC5322_END_OF_HEADERS):
+// the local socket, a loopback address, and port 587, where a mistake kept versions before 7.4 from it. `dest` is the address
+// that the listener was given: 0.0.0.0 takes local connections, too, but is no loopback address.
+bool completes(std::string_view dest) {
+  return dest.starts_with("unix:") || dest == "local" || dest.starts_with("127.0.0.1:") || dest.starts_with("[::1]:") ||
+         dest.ends_with(":587");
+}
+
+// "6.8.0p2-portable", "7.8.0".
+bool is_since(std::string_view version, Version since) {
+  Version is;
+  const auto [dot, error] = std::from_chars(version.data(), version.data() + version.size(), is.major);
+  if (error != std::errc() || dot == version.data() + version.size()) return false;
+  std::from_chars(dot + 1, version.data() + version.size(), is.minor);
+  return is >= since;
 }
 
 std::string milliseconds(Duration duration) {
@@ -151,6 +169,7 @@ void Engine::on_line(std::string_view text, bool cut, TimePoint now) {
     session.version = line->version;
     session.client.ip = client_ip(connect->src);
     session.client.local = is_local(connect->src);
+    session.completed = completes(connect->dest);
     if (connect->fcrdns == "pass" && connect->rdns != "<unknown>") session.client.hostname = connect->rdns;
     return;
   }
@@ -231,7 +250,10 @@ void Engine::on_line(std::string_view text, bool cut, TimePoint now) {
 
 void Engine::on_config(const Config& config) {
   if (config.key == "admd") admd_ = config.value;
-  if (config.key == "smtpd-version") smtpd_version_ = config.value;
+  if (config.key == "smtpd-version") {
+    smtpd_version_ = config.value;
+    smtpd_escapes_in_quotes_ = is_since(smtpd_version_, {7, 5});
+  }
   if (config.key != "ready" || registered_) return;
   out_ += registrations;
   registered_ = true;
@@ -272,6 +294,7 @@ void Engine::note_lost(const Session& session, const mail::Message& message) {
 void Engine::end_of_data(Session& session, TimePoint now) {
   Transaction& tx = session.tx;
   const mail::Envelope& client = session.client;
+  if (settings_.submission) complete(session);
   std::string& log = tx.log;
   append_field(log, "session", session.id);
   append_field(log, "msgid", tx.msgid);
@@ -299,6 +322,21 @@ void Engine::end_of_data(Session& session, TimePoint now) {
   if (settings_.monitor) tx.enforcement = Enforcement::none;
   else if (settings_.classes.soften.first_of(holds)) tx.enforcement = Enforcement::softened;
   start_scan(session, envelope, holds, now);
+}
+
+// Before the scan, so that rspamd sees, and signs, what leaves.
+void Engine::complete(Session& session) {
+  Transaction& tx = session.tx;
+  const mail::Envelope& client = session.client;
+  if (!tx.message || client.mta_name.empty() || (!session.completed && client.user.empty())) return;
+  const std::string_view head = tx.message->head();
+  const std::string_view date = session.completed ? mail::received_date(head, tx.msgid) : std::string_view();
+  const std::string message_id =
+      session.completed && !tx.msgid.empty() ? "<" + tx.msgid + "." + session.id + "@" + client.mta_name + ">" : "";
+  auto completed = mail::as_submitted(head, {client.mta_name, date, message_id, smtpd_escapes_in_quotes_, max_dataline});
+  if (!completed) return;
+  tx.message->replace_head(std::move(*completed));
+  tx.size = tx.message->size();
 }
 
 void Engine::start_scan(Session& session, const mail::Envelope& envelope, ClassSet holds, TimePoint now) {

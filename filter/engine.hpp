@@ -49,6 +49,7 @@ struct Settings {
   bool monitor = false;       // nothing is refused because of a verdict or a failed scan
   std::size_t memory = std::size_t{64} * 1024 * 1024;  // for the bodies of all messages
   std::string spool = "/var/tmp";                      // the directory they go to beyond it
+  bool submission = false;    // do what smtpd would do to a submitted header section before the scan (mail/submission.hpp)
   bool out_of_order = false;  // the configuration is broken: register, and answer every message with a temporary failure
 };
 
@@ -114,7 +115,8 @@ class Engine {
     std::uint64_t key = 0;
     std::string id;
     Version version;
-    mail::Envelope client;  // the client's part only
+    mail::Envelope client;   // the client's part only
+    bool completed = false;  // smtpd adds Date and Message-ID
     Transaction tx;
   };
   // A message on its way to smtpd: `head`, then `message` from `offset` on, then ".".
@@ -140,6 +142,7 @@ class Engine {
   std::string_view on_commit(Session& session);
   void end_of_data(Session& session, TimePoint now);
   void start_scan(Session& session, const mail::Envelope& envelope, ClassSet holds, TimePoint now);
+  void complete(Session& session);
   void refuse(Session& session, std::string_view refusal);
   void give_up(Transaction& tx, std::string_view refusal);
   void note_lost(const Session& session, const mail::Message& message);
@@ -157,6 +160,7 @@ class Engine {
   RepeatedDataLine repeated_;
   std::string admd_;
   std::string smtpd_version_;
+  bool smtpd_escapes_in_quotes_ = false;
   bool registered_ = false;
   std::unordered_map<std::uint64_t, Session> sessions_;
   std::map<ScanId, Scan> scans_;  // all have the same patience, so the first is the one due first

@@ -26,6 +26,7 @@ struct Values {
   std::string on_too_large = "accept";
   std::string memory = "64M";
   std::string spool = "/var/tmp";
+  bool submission = false;
   std::string record;
   std::string log_target = "syslog";
   std::string log_level = "info";
@@ -144,6 +145,9 @@ void declare(CLI::App& app, Values& values) {
       "Where messages go that find no memory. Each has a file of its own there that has no name, is readable by its owner only, "
       "and is gone with the message. When the directory cannot hold it, that message is answered with a temporary failure. Read "
       "at start only.");
+  app.add_flag("--submission", values.submission,
+               "Do what smtpd does to submitted mail after its filters already before the scan, so that a signature covers it. "
+               "See `Submission` below.");
   row("--record", values.record, "DIRECTORY", {},
       "Write everything, mail included, to a transcript in this directory. All that is said between smtpd, rspamd and the filter "
       "goes to a "
@@ -235,6 +239,7 @@ Result<AppSettings> settings_of(const Values& values) {
     settings.engine.policy.actions.set(std::move(name), std::move(rule));
   }
   settings.engine.monitor = values.monitor;
+  settings.engine.submission = values.submission;
   settings.connect_timeout = seconds(values.connect_timeout);
   settings.engine.memory = parse_size(values.memory).value();
   settings.engine.spool = values.spool;

@@ -70,6 +70,13 @@ void Message::end_head() {
   head_taken_ -= spare;
 }
 
+void Message::replace_head(std::string head) {
+  head_ = std::move(head);
+  budget_->give_back(head_taken_);
+  head_taken_ = head_.capacity() > uncounted_head ? head_.capacity() : 0;
+  budget_->take(head_taken_);
+}
+
 bool Message::add_block(std::size_t line_size) {
   std::size_t capacity = std::max(line_size, std::clamp(in_blocks_, min_block, max_block));
   if (!budget_->has_room_for(capacity)) {

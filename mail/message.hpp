@@ -34,6 +34,9 @@ class Message {
   // no use any more.
   void append_line(std::string_view line);
 
+  // Once the whole message is there: `head` ends in CRLF when there is any, and has no empty line.
+  void replace_head(std::string head);
+
   std::size_t size() const { return head_.size() + spooled_ + in_blocks_; }
 
   // The header section: all lines before the first empty one. Valid until the next append_line().

@@ -416,6 +416,73 @@ TEST_F(EngineTest, ALongMailLetsTheOthersGoFirst) {
   EXPECT_TRUE(all.ends_with("filter-dataline|0a|d0|.\n"));
 }
 
+// Which listener smtpd completes mail on, by the address it reports as the session's dest; what is relayed to us stays as it is.
+TEST_F(EngineTest, SubmittedMailIsCompletedBeforeTheScanWhereSmtpdWouldDoItAfterIt) {
+  const std::string date = "Date: Sun, 1 Nov 2026 00:00:00 +0000 (UTC)\r\n";
+  struct Row {
+    const char* dest;
+    const char* user;
+    bool qualified;
+    bool completed;
+  };
+  const Row rows[] = {
+      {"192.0.2.9:25", "", false, false},
+      {"192.0.2.9:25", "alice", true, false},
+      {"192.0.2.9:465", "alice", true, false},
+      {"192.0.2.9:587", "", true, true},
+      {"192.0.2.9:587", "alice", true, true},
+      {"[2001:db8::1]:587", "alice", true, true},
+      {"127.0.0.1:25", "", true, true},
+      {"[::1]:10025", "", true, true},
+      {"0.0.0.0:25", "", false, false},
+      {"[::]:25", "", false, false},
+      {"127.0.0.11:25", "", false, false},
+      {"192.0.2.9:1587", "", false, false},
+      {"unix:/var/run/smtpd.sock", "", true, true},
+  };
+  Settings settings;
+  settings.submission = true;
+  engine.use(settings);
+  ScanId scan = 0;
+  for (const Row& row : rows) {
+    const std::string id = "0a";
+    smtpd(report(id, std::string("link-connect|c|pass|192.0.2.1:99|") + row.dest) + report(id, "link-greeting|mx.example.org"));
+    if (*row.user) smtpd(report(id, std::string("link-auth|pass|") + row.user));
+    smtpd(transaction(id) + data(id, "Received: by us id 00000001;") + data(id, "\tSun, 1 Nov 2026 00:00:00 +0000 (UTC)") +
+          data(id, "To: bob") + data(id, "Bcc: eve") + data(id, "") + data(id, "To: body") + data(id, "."));
+    std::string expected = "Received: by us id 00000001;\r\n\tSun, 1 Nov 2026 00:00:00 +0000 (UTC)\r\n";
+    expected += row.qualified ? "To: bob@mx.example.org\r\n" : "To: bob\r\nBcc: eve\r\n";
+    if (row.completed) expected += date + "Message-ID: <00000001.0a@mx.example.org>\r\n";
+    const StartScan& start = started.at(++scan);
+    EXPECT_EQ(start.message->head(), expected) << row.dest << " " << row.user;
+    EXPECT_EQ(start.message->from(expected.size()), "\r\nTo: body\r\n") << row.dest;
+    EXPECT_NE(start.headers.find("Content-Length: " + std::to_string(start.message->size()) + "\r\n"), std::string::npos);
+  }
+}
+
+TEST_F(EngineTest, SubmittedMailIsLeftAloneUnlessAsked) {
+  smtpd(report("0a", "link-connect|c|pass|192.0.2.1:99|127.0.0.1:25") + report("0a", "link-greeting|mx.example.org") +
+        transaction("0a") + data("0a", "To: bob") + data("0a", "."));
+  EXPECT_EQ(started.at(1).message->head(), "To: bob\r\n");
+}
+
+// smtpd reads backslashes between quotes since 7.5, and what it would do is what we must do.
+TEST_F(EngineTest, SubmittedAddressesAreReadAsThisVersionOfSmtpdDoes) {
+  Settings settings;
+  settings.submission = true;
+  engine.use(settings);
+  const std::string from = R"(From: "\"Doe, John\"" <joe@example.net>)";
+  ScanId scan = 0;
+  for (const auto& [version, expected] :
+       {std::pair("6.8.0p2", R"(From: "\"Doe@mx, John\"" <joe@example.net>)"),
+        std::pair("7.4.0p1", R"(From: "\"Doe@mx, John\"" <joe@example.net>)"), std::pair("7.5.0", from.c_str()),
+        std::pair("7.10.0-portable", from.c_str()), std::pair("8.0", from.c_str())}) {
+    smtpd("config|smtpd-version|" + std::string(version) + "\n" + report("0a", "link-connect|c|pass|192.0.2.1:99|127.0.0.1:25") +
+          report("0a", "link-greeting|mx") + transaction("0a") + data("0a", from) + data("0a", "."));
+    EXPECT_TRUE(started.at(++scan).message->head().starts_with(std::string(expected) + "\r\n")) << version;
+  }
+}
+
 TEST_F(EngineTest, EndOfInputEndsEverything) {
   smtpd(begin("0a") + mail("0a") + begin("0b"));
   engine.end_of_input();

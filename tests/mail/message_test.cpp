@@ -140,6 +140,26 @@ TEST(Message, AHeaderSectionStaysInMemoryOrIsRefused) {
   EXPECT_EQ(budget->used, 0U);
 }
 
+TEST(Message, TheHeaderSectionIsReplacedAndTheRestStays) {
+  for (const std::size_t limit : {std::size_t{0}, std::size_t{1} << 20}) {
+    const auto budget = budget_of(limit);
+    {
+      Message message(budget);
+      message.append_line("A: b");
+      append_lines(message, 100'000);
+      const std::string rest = bytes_of(message, message.head().size());
+      for (const std::string& head :
+           {std::string("Longer: header\r\n"), "X: " + std::string(200'000, 'x') + "\r\n", std::string()}) {
+        message.replace_head(head);
+        EXPECT_EQ(message.head(), head);
+        EXPECT_EQ(message.size(), head.size() + rest.size());
+        EXPECT_TRUE(bytes_of(message) == head + rest);
+      }
+    }
+    EXPECT_EQ(budget->used, 0U);
+  }
+}
+
 TEST(Message, ADirectoryThatCannotHoldASpoolFileFailsTheMessageAlone) {
   const auto budget = budget_of(10'000, "/nonexistent");
   Message small(budget), large(budget);
