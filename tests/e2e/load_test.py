@@ -1,11 +1,39 @@
 """Many sessions at once."""
 
+import asyncio
+import collections
+import re
+import resource
 import threading
 
-from smtp import message
-from stack import StackTest, eventually, main
+from smtp import message, wire
+from stack import CLIENT4, StackTest, eventually, header, main
 
 SESSIONS = 50
+CROWD = 2000
+AT_ONCE = 5  # connects: smtpd's backlog
+
+
+class Client:
+    """One of a crowd too large for threads."""
+
+    @classmethod
+    async def connect(cls, address, gate):
+        self = cls()
+        async with gate:
+            self.reader, self.writer = await asyncio.open_connection(*address, local_addr=(CLIENT4, 0))
+            self.banner = await self.reply()
+            await self.command("EHLO client.example.net")
+        return self
+
+    async def reply(self):
+        while (line := (await asyncio.wait_for(self.reader.readline(), 240)).decode())[3:4] == "-":
+            pass
+        return line.strip()
+
+    async def command(self, line):
+        self.writer.write(line.encode() + b"\r\n")
+        return await self.reply()
 
 
 class LoadTest(StackTest):
@@ -47,6 +75,51 @@ class LoadTest(StackTest):
         lines = self.stack.log_since(self.since, "filter-mailbridge.*result=")
         self.assertEqual(len({line.partition("session=")[2].split()[0] for line in lines}), SESSIONS)
 
+    def test_two_thousand_sessions_at_once(self):
+        """All connected before any sends, all mails but their dots there before any ends. Each is delivered once or refused as its
+        verdict says; nothing is lost."""
+        kinds = ["", "[junk]", "[spam]", "[later]", ""]
+        wanted = {"": "250", "[junk]": "250", "[spam]": "554 5.7.1", "[later]": "451 4.7.1"}
+        users = ["alice@example.org", "bob@example.org", "alice@example.net"]
+
+        async def send(client, number):
+            kind, to = kinds[number % len(kinds)], users[number % len(users)]
+            for command in (f"MAIL FROM:<sender{number}@client.example.net>", f"RCPT TO:<{to}>", "DATA"):
+                reply = await client.command(command)
+                self.assertIn(reply[:3], ("250", "354"), reply)
+            client.writer.write(wire(message(f"{kind} throng {number}.", b"line\r\n" * (number % 100), to=to)))
+            await client.writer.drain()
+
+        async def crowd():
+            gate = asyncio.Semaphore(AT_ONCE)
+            clients = await asyncio.gather(*(Client.connect(self.stack.smtp_address, gate) for _ in range(CROWD)))
+            await asyncio.gather(*(send(client, number) for number, client in enumerate(clients)))
+            replies = await asyncio.gather(*(client.command(".") for client in clients))
+            for client in clients:
+                client.writer.close()
+            return replies
+
+        replies = asyncio.run(crowd())
+        wrong = collections.Counter(reply for number, reply in enumerate(replies)
+                                    if not reply.startswith(wanted[kinds[number % len(kinds)]]))
+        self.assertEqual(wrong, {})
+
+        def arrived():
+            """The folder and the subject's number of each mail of the crowd."""
+            return collections.Counter(
+                (user, folder, int(re.search(rb"throng (\d+)", header(mail, b"Subject")[0])[1]))
+                for user in users for folder in ("INBOX", "Junk")
+                for mail in self.stack.mailbox(user, folder) if b" throng " in mail)
+
+        self.stack.wait_queue_empty(200)
+        self.assertEqual(arrived(), {(users[number % len(users)], "Junk" if kinds[number % len(kinds)] else "INBOX", number): 1
+                                     for number in range(CROWD) if wanted[kinds[number % len(kinds)]] == "250"})
+        lines = self.stack.log_since(self.since, "filter-mailbridge.*result=")
+        self.assertEqual(len({line.partition("session=")[2].split()[0] for line in lines}), CROWD)
+
 
 if __name__ == "__main__":
-    main()
+    # On both sides.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    # How long a verdict takes is the machine's affair here.
+    main(filter_options="--scan-timeout 240")
