@@ -88,9 +88,7 @@ void declare(CLI::App& app, Values& values) {
   row("--rspamd", values.rspamd, "ENDPOINT[,priority=N]", parsed_by(rspamd::parse_upstream),
       "Where a worker of rspamd listens: `http://HOST[:PORT]` or `unix:/PATH`. The host is a name, an IPv4 address, or an IPv6 "
       "address between brackets; the port is 11333 when left out. Of several, those of the highest priority get the mail in "
-      "turn, "
-      "and the others when none of those is up; the priority is 0 when left out, and 1000 at most. See `Servers` below.")
-      ->expected(1, static_cast<int>(rspamd::Upstreams::max_count))
+      "turn, and the others when none of those is up; the priority is 0 when left out, and 1000 at most. See `Servers` below.")
       ->allow_extra_args(false)
       ->default_str(values.rspamd[0]);
   row("--settings-id", values.settings_id, "[CLASS=]ID", parsed_by(parse_settings_id),
@@ -129,11 +127,12 @@ void declare(CLI::App& app, Values& values) {
   row("--on-error", values.on_error, policies, one_of(policies),
       "What becomes of a message that could not be scanned. Refused for now, accepted with a header that says why, or refused "
       "for good, see `Failures` below; for all classes of failure but that of a message that is too large.");
-  row("--on-unreachable", values.on_unreachable, policies, one_of(policies),
-      "The same when rspamd cannot be reached. Or when it closes the connection before its reply is whole.");
+  row("--on-unreachable", values.on_unreachable, policies, one_of(policies), "The same when rspamd cannot be reached.");
   row("--on-timeout", values.on_timeout, policies, one_of(policies), "The same when there is no verdict in time.");
   row("--on-http-error", values.on_http_error, policies, one_of(policies),
-      "The same when rspamd answers with an HTTP status other than 200.");
+      "The same when rspamd answers with an HTTP status other than 200. Or when it closes the connection twice before its reply "
+      "is "
+      "whole, as it does with a message larger than its `max_message`.");
   row("--on-unreadable", values.on_unreadable, policies, one_of(policies), "The same when rspamd's reply is no verdict.");
   row("--on-overload", values.on_overload, policies, one_of(policies), "The same when too many scans are under way.");
   row("--on-too-large", values.on_too_large, policies, one_of(policies),
@@ -230,6 +229,9 @@ Result<AppSettings> settings_of(const Values& values) {
   auto classes = class_settings(values);
   if (!classes) return tl::unexpected(std::move(classes.error()));
   settings.engine.classes = std::move(*classes);
+  if (constexpr std::size_t most = rspamd::Upstreams::max_count; values.rspamd.size() > most) {
+    return fail(Errc::too_large, "--rspamd: " + std::to_string(most) + " servers at most");
+  }
   settings.upstreams.clear();
   for (const std::string& text : values.rspamd) settings.upstreams.push_back(rspamd::parse_upstream(text).value());
   settings.engine.scan_timeout = seconds(values.scan_timeout);

@@ -1,6 +1,8 @@
 // The program as smtpd runs it: one socket as standard input and output, rspamd a script.
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -12,6 +14,7 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <iterator>
 #include <memory>
 #include <thread>
@@ -164,6 +167,16 @@ class Smtpd {
     }
     return text;
   }
+  // A line of standard error, once there is one; nothing at the end.
+  std::string next_error() {
+    std::string line;
+    for (char c; read(errors_, &c, 1) == 1;) {
+      line += c;
+      if (c == '\n') break;
+    }
+    if (line.empty()) throw std::runtime_error("the filter is gone");
+    return line;
+  }
   std::string errors() {
     std::string text;
     char block[4096];
@@ -183,6 +196,21 @@ std::vector<std::string> with(const ScriptedServer& rspamd, std::vector<std::str
               {"--rspamd", rspamd.endpoint().starts_with('/') ? "unix:" + rspamd.endpoint() : "http://" + rspamd.endpoint(),
                "--log-target", "stderr"});
   return more;
+}
+
+// Each recording in the directory, which is removed.
+void expect_to_play(const std::filesystem::path& directory, const std::string& name = {}) {
+  std::size_t files = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(directory)) {
+    ++files;
+    std::ifstream in(entry.path(), std::ios::binary);
+    const std::string text{std::istreambuf_iterator<char>(in), {}};
+    const auto played = mailbridge::testing::play_filter(transcript::parse(text), {});
+    for (const std::string& difference : played.differences) ADD_FAILURE() << name << ": " << difference.substr(0, 200);
+    EXPECT_EQ(played.violations, std::vector<std::string>{}) << name;
+  }
+  EXPECT_EQ(files, 1U) << name;
+  std::filesystem::remove_all(directory);
 }
 
 const std::string deferred = "reject|451 4.3.0 Message could not be scanned, try again later\n";
@@ -275,6 +303,143 @@ TEST(FilterProgram, OnErrorAcceptPassesTheMailWithTheReason) {
   EXPECT_EQ(smtpd.answer(), "proceed\n");
 }
 
+// A server of several: it answers /ping, and `scan` is what it does with a request, whose head it has heard.
+ScriptedServer::Script one_of_several(std::function<void(Peer&, const std::string& head)> scan) {
+  return [scan = std::move(scan)](Peer& peer) {
+    const std::string head = peer.hear_until("\r\n\r\n");
+    if (head.starts_with("GET /ping HTTP/1.1\r\n")) return peer.say("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npong\r\n");
+    scan(peer, head);
+  };
+}
+
+void answer(Peer& peer, const std::string&) {
+  peer.hear_until("Hello\r\n");
+  peer.say(reply(no_action));
+}
+
+TEST(FilterProgram, SomeServerGivesTheVerdict) {
+  constexpr auto tcp = ScriptedServer::Kind::tcp;
+  ScriptedServer resets(one_of_several([](Peer&, const std::string&) {}), tcp);  // in mid-body: there are bytes it has not read
+  ScriptedServer answers(one_of_several(answer), tcp);
+  const std::filesystem::path directory = ::testing::TempDir() + "several." + std::to_string(getpid());
+  std::filesystem::create_directory(directory);
+  const std::string nobody = "http://127.0.0.1:1";
+  Smtpd smtpd({"--rspamd", nobody + ",priority=2", "--rspamd", "http://" + resets.endpoint() + ",priority=1", "--rspamd",
+               "http://" + answers.endpoint(), "--log-target", "stderr", "--record", directory.string()});
+  for (int mail = 0; mail < 3; ++mail) {
+    smtpd.mail(std::string(60'000, 'x') + "Hello");
+    EXPECT_EQ(smtpd.answer(), "proceed\n");
+    smtpd.report("tx-commit", "|00000001|9");
+    smtpd.report("link-disconnect");
+  }
+  EXPECT_EQ(smtpd.leave(), 0);
+  expect_to_play(directory);
+  EXPECT_EQ(resets.finish(), "");
+  EXPECT_EQ(answers.finish(), "");
+  EXPECT_EQ(answers.heard().size(), 3U);
+  EXPECT_TRUE(answers.heard().at(0).starts_with("POST /checkv2 HTTP/1.1\r\nHost: " + answers.endpoint() + "\r\n"));
+  const std::string errors = smtpd.errors();
+  const std::string down = "rspamd=127.0.0.1:1 state=down reason=\"Connection refused\"\n";
+  const std::size_t at = errors.find(down);
+  EXPECT_NE(at, std::string::npos) << errors;
+  EXPECT_EQ(errors.find("state=", at + down.size()), std::string::npos) << "once, and only that: " << errors;
+  EXPECT_NE(errors.find(" server=" + answers.endpoint() + " action=\"no action\" "), std::string::npos) << errors;
+}
+
+TEST(FilterProgram, AMailThatEveryServerResetsIsRefusedAndTheServersStayUp) {
+  constexpr auto tcp = ScriptedServer::Kind::tcp;
+  const auto only_small = one_of_several([](Peer& peer, const std::string& head) {
+    if (std::stoul(head.substr(head.find("Content-Length: ") + 16)) < 1000) answer(peer, head);
+  });
+  ScriptedServer one(only_small, tcp);
+  ScriptedServer two(only_small, tcp);
+  ScriptedServer three(only_small, tcp);
+  Smtpd smtpd({"--rspamd", "http://" + one.endpoint(), "--rspamd", "http://" + two.endpoint(), "--rspamd",
+               "http://" + three.endpoint(), "--log-target", "stderr"});
+  for (int mail = 0; mail < 6; ++mail) {
+    const bool large = mail % 2 == 0;
+    smtpd.mail((large ? std::string(60'000, 'x') : "") + "Hello");
+    EXPECT_EQ(smtpd.answer(), large ? deferred : "proceed\n");
+    smtpd.report(large ? "tx-rollback" : "tx-commit", large ? "|00000001" : "|00000001|9");
+    smtpd.report("link-disconnect");
+  }
+  EXPECT_EQ(smtpd.leave(), 0);
+  std::size_t scans = 0;
+  for (ScriptedServer* server : {&one, &two, &three}) {
+    EXPECT_EQ(server->finish(), "");
+    for (const std::string& heard : server->heard()) scans += heard.starts_with("POST ") ? 1 : 0;
+  }
+  EXPECT_EQ(scans, 3 * 2 + 3U) << "each large one twice";
+  const std::string errors = smtpd.errors();
+  EXPECT_NE(errors.find(" error=http reason=\"refused: connection lost twice, last: "), std::string::npos) << errors;
+  EXPECT_EQ(errors.find("state="), std::string::npos) << errors;
+}
+
+TEST(FilterProgram, AServerWhoseScansNeverEndIsLeftAlone) {
+  constexpr auto tcp = ScriptedServer::Kind::tcp;
+  ScriptedServer hangs(one_of_several([](Peer& peer, const std::string&) { peer.wait_for_close(); }), tcp);
+  ScriptedServer answers(one_of_several(answer), tcp);
+  Smtpd smtpd({"--rspamd", "http://" + hangs.endpoint() + ",priority=1", "--rspamd", "http://" + answers.endpoint(),
+               "--scan-timeout", "0.1", "--log-target", "stderr"});
+  for (int mail = 0; mail < 5; ++mail) {
+    smtpd.mail();
+    EXPECT_EQ(smtpd.answer(), mail < 4 ? deferred : "proceed\n") << mail;
+    smtpd.report(mail < 4 ? "tx-rollback" : "tx-commit", mail < 4 ? "|00000001" : "|00000001|9");
+    smtpd.report("link-disconnect");
+  }
+  EXPECT_EQ(smtpd.leave(), 0);
+  EXPECT_EQ(hangs.finish(), "");
+  const std::string errors = smtpd.errors();
+  EXPECT_NE(errors.find("rspamd=" + hangs.endpoint() + " state=down reason=\"several scans in a row timed out\"\n"),
+            std::string::npos)
+      << errors;
+  EXPECT_NE(errors.find(" server=" + hangs.endpoint() + " error=timed_out "), std::string::npos) << errors;
+}
+
+TEST(FilterProgram, AServerThatAnswersPingAgainGetsMailAgain) {
+  // A port that nobody else gets meanwhile: it is bound, and listens later.
+  const int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  ASSERT_EQ(bind(listener, reinterpret_cast<sockaddr*>(&address), size), 0);
+  ASSERT_EQ(getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size), 0);
+  const std::string back = "127.0.0.1:" + std::to_string(ntohs(address.sin_port));
+  ScriptedServer answers(one_of_several(answer), ScriptedServer::Kind::tcp);
+  Smtpd smtpd(
+      {"--rspamd", "http://" + back + ",priority=1", "--rspamd", "http://" + answers.endpoint(), "--log-target", "stderr"});
+  const auto one_mail = [&] {
+    smtpd.mail();
+    EXPECT_EQ(smtpd.answer(), "proceed\n");
+    smtpd.report("tx-commit", "|00000001|9");
+    smtpd.report("link-disconnect");
+  };
+  one_mail();
+  ASSERT_EQ(listen(listener, 5), 0);
+  std::vector<std::string> heard;
+  std::thread server([&] {
+    while (heard.size() < 2) {
+      pollfd poll{listener, POLLIN, 0};
+      if (::poll(&poll, 1, 20'000) != 1) return;
+      const int fd = accept(listener, nullptr, nullptr);
+      Peer peer(fd);
+      one_of_several(answer)(peer);
+      close(fd);
+      heard.push_back(peer.heard());
+    }
+  });
+  while (smtpd.next_error().find("rspamd=" + back + " state=up") == std::string::npos) {
+  }
+  one_mail();
+  server.join();
+  close(listener);
+  EXPECT_EQ(smtpd.leave(), 0);
+  ASSERT_EQ(heard.size(), 2U);
+  EXPECT_TRUE(heard[0].starts_with("GET /ping HTTP/1.1\r\nHost: " + back + "\r\n"));
+  EXPECT_TRUE(heard[1].starts_with("POST /checkv2 "));
+}
+
 TEST(FilterProgram, AClientThatLeavesClosesItsScan) {
   ScriptedServer rspamd([](Peer& peer) {
     hear_request(peer);
@@ -323,12 +488,20 @@ TEST(FilterProgram, AuthAndTlsOfSmtpd78ReachRspamd) {
 TEST(FilterProgram, AWrongOptionNeverTakesSmtpdDown) {
   const std::string path = ::testing::TempDir() + "filter-mailbridge." + std::to_string(getpid()) + ".toml";
   std::ofstream(path) << "# a comment\nscan-timeout = 'soon'\n";
+  const std::string crowd = ::testing::TempDir() + "crowd." + std::to_string(getpid()) + ".toml";
+  std::ofstream crowded(crowd);
+  crowded << "rspamd = [";
+  for (int i = 0; i < 65; ++i) crowded << "'http://scan" << i << ".example.org',";
+  crowded << "]\n" << std::flush;
   struct Row {
     std::vector<std::string> arguments;
     std::string complaint;
   };
   const Row rows[] = {
       {{"--no-such-option"}, "--no-such-option"},
+      {{"--rspamd", "http://a", "--rspamd", "http://b,prio=1"}, "--rspamd: 'priority=N' can follow an endpoint, not 'prio=1'"},
+      {{"--rspamd", "http://a", "http://b"}, "http://b"},
+      {{"--config", crowd}, "--rspamd: 64 servers at most"},
       {{"--rspamd", "ftp://x"}, "--rspamd: an rspamd endpoint begins with 'http://' or 'unix:/'"},
       {{"--scan-timeout", "0"}, "--scan-timeout: a number of seconds from 0.1 to 600 is wanted, not 0"},
       {{"--scan-timeout", "nan"}, "--scan-timeout: a number of seconds from 0.1 to 600 is wanted, not nan"},
@@ -359,6 +532,7 @@ TEST(FilterProgram, AWrongOptionNeverTakesSmtpdDown) {
     }
   }
   std::filesystem::remove(path);
+  std::filesystem::remove(crowd);
 }
 
 TEST(FilterProgram, SighupReadsTheConfigurationFileAgain) {
@@ -567,14 +741,7 @@ TEST(FilterProgram, ARecordingOfAnUploadThatStoppedPlaysAgain) {
     smtpd.report("tx-rollback", "|00000001");
     smtpd.report("link-disconnect");
     EXPECT_EQ(smtpd.leave(), 0) << row.name;
-    for (const auto& entry : std::filesystem::directory_iterator(directory)) {
-      std::ifstream in(entry.path(), std::ios::binary);
-      const std::string text{std::istreambuf_iterator<char>(in), {}};
-      const auto played = mailbridge::testing::play_filter(transcript::parse(text), {});
-      for (const std::string& difference : played.differences) ADD_FAILURE() << row.name << ": " << difference.substr(0, 200);
-      EXPECT_EQ(played.violations, std::vector<std::string>{}) << row.name;
-    }
-    std::filesystem::remove_all(directory);
+    expect_to_play(directory, row.name);
   }
 }
 
