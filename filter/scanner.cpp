@@ -6,7 +6,9 @@
 #include <utility>
 
 #include <asio/bind_cancellation_slot.hpp>
+#include <asio/cancellation_type.hpp>
 #include <asio/co_spawn.hpp>
+#include <asio/this_coro.hpp>
 
 #include "base/text.hpp"
 #include "net/converse.hpp"
@@ -70,7 +72,7 @@ void Scanner::start(StartScan command) {
       asio::bind_cancellation_slot(signal->slot(), [this, id, signal](const std::exception_ptr& thrown) {
         scans_.erase(id);
         if (!thrown) return;
-        // A cancelled scan ends with an exception, too, but then its result falls on no one.
+        // A cancelled scan can end with an exception, too, but then its result falls on no one.
         using rspamd::ScanFailure;
         hooks_.finished(id, tl::unexpected(ScanFailure{ScanFailure::Kind::unreachable, "out of resources"}), {}, hooks_.now());
       }));
@@ -111,6 +113,7 @@ asio::awaitable<void> Scanner::scan(StartScan command) {
     const TimePoint connect_by = std::min(command.until, begun + connect_timeout_);
     rspamd::Exchange exchange = exchange_with(server, command);
     const auto error = co_await talk(server, exchange, connect_by, watch);
+    if ((co_await asio::this_coro::cancellation_state).cancelled() != asio::cancellation_type::none) co_return;
     if (error && !(error->timed_out && connect_by == command.until)) {
       watch('!', "refused " + error->what);
       attempts.not_connected(*chosen, error->what);
@@ -128,7 +131,7 @@ asio::awaitable<void> Scanner::scan(StartScan command) {
     }
     report(*pool, *chosen, exchange.result(), begun);
     await_probe(pool);
-    attempts.finished(*chosen, exchange.result());
+    attempts.finished(*chosen, std::move(exchange).result());
   }
   hooks_.finished(command.id, attempts.result(), reached, at);
 }
@@ -153,10 +156,15 @@ void Scanner::await_probe(const PoolPtr& pool) {
     if (error || pool != pool_) return;
     pool->probe_due.expires_at(TimePoint::max());
     while (const auto server = pool->upstreams.take_probe(Clock::now())) {
-      asio::co_spawn(io_, probe(pool, *server), [this, pool, server](const std::exception_ptr& thrown) {
+      const auto ended = [this, pool, server](const std::exception_ptr& thrown) {
         if (thrown) pool->upstreams.pinged(*server, false, Clock::now(), random());  // no memory for it
         await_probe(pool);
-      });
+      };
+      try {
+        asio::co_spawn(io_, probe(pool, *server), ended);
+      } catch (const std::exception&) {
+        ended(std::current_exception());
+      }
     }
     await_probe(pool);
   });

@@ -32,7 +32,7 @@ class Scanner {
     std::function<TimePoint()> now;  // of what follows, so that a recording leads to the same figures
     // What a recording holds of a scan (docs/transcripts.md): '>' '<' '!' '@'.
     std::function<void(ScanId, char direction, std::string_view bytes, TimePoint)> watch;
-    // `server` is empty when there is but one, and when none was reached. Not called for a cancelled scan.
+    // `server` is empty when there is but one, and when none was reached. A cancelled scan may not get here.
     std::function<void(ScanId, const rspamd::ScanResult&, std::string_view server, TimePoint)> finished;
   };
 

@@ -11,6 +11,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "base/conversation.hpp"
 #include "mail/message.hpp"
@@ -31,7 +32,8 @@ class Exchange {
   void end(const Ending& ending);
 
   // Unreachable until Done.
-  const ScanResult& result() const { return result_; }
+  const ScanResult& result() const& { return result_; }
+  ScanResult result() && { return std::move(result_); }
 
  private:
   std::string_view unsent() const;
