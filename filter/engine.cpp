@@ -40,12 +40,14 @@ constexpr std::string_view registrations =
     "register|report|smtp-in|tx-commit\n"
     "register|report|smtp-in|tx-rollback\n"
     "register|report|smtp-in|tx-reset\n"
+    "register|report|smtp-in|protocol-server\n"
     "register|filter|smtp-in|data-line\n"
     "register|filter|smtp-in|commit\n"
     "register|ready\n";
 
 constexpr std::string_view no_verdict = "451 4.3.0 Message could not be scanned, try again later";
 constexpr std::string_view out_of_order = "451 4.3.0 Mail scanning is out of order, try again later";
+constexpr std::string_view cut_off = "552 5.3.4 Message is larger than this server takes";
 constexpr std::string_view line_too_long = "554 5.6.0 Message holds a line that is too long";
 constexpr std::string_view head_too_large = "554 5.6.0 Message has a header section that is too large";
 constexpr std::string_view no_storage = "451 4.3.1 Not enough storage for the message, try again later";
@@ -157,6 +159,7 @@ void Engine::on_line(std::string_view text, bool cut, TimePoint now) {
       return on_data_line(session->second, *data, cut, now);
     }
   }
+  if (const auto reply = reply_in(text)) return on_reply(*reply);
   const auto line = parse_line(text);
   if (!line) return note(Level::error, line.error().what);
   if (const auto* config = std::get_if<Config>(&line->event)) return on_config(*config);
@@ -260,6 +263,15 @@ void Engine::on_config(const Config& config) {
   note(Level::info, "registered with OpenSMTPD " + printable(smtpd_version_, 40));
 }
 
+// smtpd's limit is the same for all sessions, and its reply to EHLO the only place where it is told.
+void Engine::on_reply(std::string_view reply) {
+  constexpr std::string_view keyword = "250-SIZE ";
+  if (!reply.starts_with(keyword)) return;
+  std::size_t size = 0;
+  const auto [end, error] = std::from_chars(reply.data() + keyword.size(), reply.data() + reply.size(), size);
+  if (error == std::errc{} && end == reply.data() + reply.size()) smtpd_max_size_ = size;
+}
+
 void Engine::on_data_line(Session& session, const DataLine& event, bool cut, TimePoint now) {
   Transaction& tx = session.tx;
   if (tx.ended || tx.answered) return;
@@ -269,6 +281,7 @@ void Engine::on_data_line(Session& session, const DataLine& event, bool cut, Tim
     return end_of_data(session, now);
   }
   tx.size += unstuffed(event.line).size() + 2;
+  tx.client_part.line(event.line);
   if (!tx.unfit.empty() || settings_.out_of_order) return;
   if (cut || event.line.size() > max_dataline) return give_up(tx, line_too_long);
   tx.longest = std::max(tx.longest, event.line.size());
@@ -308,8 +321,15 @@ void Engine::end_of_data(Session& session, TimePoint now) {
     note(Level::warn, "session=" + session.id + " msgid=" + printable(tx.msgid, 16) + " a line of " + std::to_string(tx.longest) +
                           " bytes will be cut to 1997 by this version of smtpd");
   }
+  examine(session, now);
+}
+
+// Whether it is to be scanned, and how.
+void Engine::examine(Session& session, TimePoint now) {
+  Transaction& tx = session.tx;
+  std::string& log = tx.log;
   if (!tx.message) tx.message = std::make_shared<mail::Message>(budget_);
-  mail::Envelope envelope = client;
+  mail::Envelope envelope = session.client;
   envelope.sender = tx.sender;
   envelope.recipients = tx.recipients;
   envelope.queue_id = tx.msgid;
@@ -319,8 +339,21 @@ void Engine::end_of_data(Session& session, TimePoint now) {
     append_field(log, "class", to_string(*skipped));
     return pass_unscanned(session);
   }
+  if (tx.client_part.empty()) {  // there is nothing that rspamd could judge, and it does not
+    append_field(log, "scan", "empty");
+    return pass_unscanned(session);
+  }
+  // smtpd is about to refuse it. So do we, for if it were complete after all it must pass neither unscanned nor empty.
+  if (smtpd_max_size_ && tx.client_part.may_be_cut(*smtpd_max_size_)) {
+    append_field(log, "scan", "cut-off");
+    return refuse(session, cut_off);
+  }
   if (settings_.monitor) tx.enforcement = Enforcement::none;
   else if (settings_.classes.soften.first_of(holds)) tx.enforcement = Enforcement::softened;
+  if (tx.size > settings_.max_size) {
+    const std::string what = std::to_string(tx.size) + " bytes are more than " + std::to_string(settings_.max_size);
+    return decide(session, tl::unexpected(rspamd::ScanFailure{rspamd::ScanFailure::Kind::too_large, what}), now);
+  }
   start_scan(session, envelope, holds, now);
 }
 
@@ -341,8 +374,8 @@ void Engine::complete(Session& session) {
 
 void Engine::start_scan(Session& session, const mail::Envelope& envelope, ClassSet holds, TimePoint now) {
   Transaction& tx = session.tx;
-  rspamd::ScanRequest request = rspamd::scan_request(
-      envelope, {settings_.classes.settings_id_for(holds), session.id}, tx.message->size());
+  rspamd::ScanRequest request =
+      rspamd::scan_request(envelope, {settings_.classes.settings_id_for(holds), session.id}, tx.message->size());
   if (request.recipients_left_out > 0) append_field(tx.log, "rcpts_not_scanned", std::to_string(request.recipients_left_out));
   const ScanId id = next_scan_++;
   const TimePoint until = now + settings_.scan_timeout;
@@ -401,7 +434,7 @@ void Engine::decide(Session& session, const rspamd::ScanResult& result, TimePoin
     append_field(tx.log, "reason", result.error().what);
   }
   for (const std::string& name : decision.dropped_headers) append_field(tx.log, "header_dropped", name);
-  append_field(tx.log, "scan_ms", milliseconds(now - tx.scan_started));
+  if (tx.scan_started) append_field(tx.log, "scan_ms", milliseconds(now - *tx.scan_started));
   if (!decision.refusal.empty()) return refuse(session, decision.refusal);
   proceed(session, std::move(decision));
 }

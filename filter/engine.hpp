@@ -33,6 +33,7 @@
 #include "base/line_buffer.hpp"
 #include "base/note.hpp"
 #include "filter/classes.hpp"
+#include "filter/client_part.hpp"
 #include "filter/policy.hpp"
 #include "filter/smtpd_line.hpp"
 #include "mail/budget.hpp"
@@ -46,7 +47,8 @@ struct Settings {
   ClassSettings classes;
   Duration scan_timeout = std::chrono::seconds(30);  // the whole scan, connect included
   Policy policy;
-  bool monitor = false;       // nothing is refused because of a verdict or a failed scan
+  std::size_t max_size = std::size_t{40} << 20;        // what is larger is not scanned
+  bool monitor = false;                                // nothing is refused because of a verdict or a failed scan
   std::size_t memory = std::size_t{64} * 1024 * 1024;  // for the bodies of all messages
   std::string spool = "/var/tmp";                      // the directory they go to beyond it
   bool submission = false;    // do what smtpd would do to a submitted header section before the scan (mail/submission.hpp)
@@ -100,13 +102,14 @@ class Engine {
     std::string data_token;
     std::shared_ptr<mail::Message> message;  // while lines come and until the verdict
     std::size_t size = 0;
+    ClientPart client_part;
     std::size_t longest = 0;  // of the lines, as they leave
     std::string_view unfit;   // the refusal of a message that is not even scanned; empty: it is
     bool ended = false;       // smtpd's "." came
     bool answered = false;    // our "." is on its way
     std::optional<ScanId> scan;
     Enforcement enforcement = Enforcement::all;
-    TimePoint scan_started;
+    std::optional<TimePoint> scan_started;
     std::string refusal;  // once answered; empty: proceed
     std::string log;      // what is known for the log line; written when the transaction ends
     Level log_level = Level::info;
@@ -138,6 +141,7 @@ class Engine {
   void forget(std::uint64_t session_key);
   void answer(std::string_view kind, Version version, std::string_view session, std::string_view token, std::string_view what);
   void on_config(const Config& config);
+  void on_reply(std::string_view reply);
   void on_data_line(Session& session, const DataLine& event, bool cut, TimePoint now);
   std::string_view on_commit(Session& session);
   void end_of_data(Session& session, TimePoint now);
@@ -146,6 +150,7 @@ class Engine {
   void refuse(Session& session, std::string_view refusal);
   void give_up(Transaction& tx, std::string_view refusal);
   void note_lost(const Session& session, const mail::Message& message);
+  void examine(Session& session, TimePoint now);
   void decide(Session& session, const rspamd::ScanResult& result, TimePoint now);
   void pass_unscanned(Session& session);
   void proceed(Session& session, Decision decision);
@@ -161,6 +166,7 @@ class Engine {
   std::string admd_;
   std::string smtpd_version_;
   bool smtpd_escapes_in_quotes_ = false;
+  std::optional<std::size_t> smtpd_max_size_;
   bool registered_ = false;
   std::unordered_map<std::uint64_t, Session> sessions_;
   std::map<ScanId, Scan> scans_;  // all have the same patience, so the first is the one due first

@@ -21,6 +21,7 @@ struct Values {
   std::vector<std::string> settings_id;
   double connect_timeout = 3;
   double scan_timeout = 30;
+  std::string max_size = "40M";
   std::string on_error = "tempfail";
   std::string on_unreachable, on_timeout, on_http_error, on_unreadable, on_overload;  // empty: as on_error
   std::string on_too_large = "accept";
@@ -123,6 +124,8 @@ void declare(CLI::App& app, Values& values) {
                "Refuse nothing because of a verdict or a failure, and mark nothing as spam. Headers and the log tell what would "
                "have been done, see "
                "`Monitor mode` below.");
+  row("--max-size", values.max_size, "SIZE", parsed_by(parse_size),
+      "The largest message that is scanned. In bytes, or with K, M or G; see `Limits` below.");
   const char* const policies = "tempfail|accept|reject";
   row("--on-error", values.on_error, policies, one_of(policies),
       "What becomes of a message that could not be scanned. Refused for now, accepted with a header that says why, or refused "
@@ -136,7 +139,7 @@ void declare(CLI::App& app, Values& values) {
   row("--on-unreadable", values.on_unreadable, policies, one_of(policies), "The same when rspamd's reply is no verdict.");
   row("--on-overload", values.on_overload, policies, one_of(policies), "The same when too many scans are under way.");
   row("--on-too-large", values.on_too_large, policies, one_of(policies),
-      "The same for a message that is too large to be scanned.");
+      "The same for a message that is larger than --max-size.");
   row("--memory", values.memory, "SIZE", parsed_by(parse_size),
       "How much memory the messages being received and scanned may take together. In bytes, or with K, M or G. Beyond it they go "
       "on in files, see `--spool`.");
@@ -240,6 +243,7 @@ Result<AppSettings> settings_of(const Values& values) {
     auto [name, rule] = parse_action(text).value();
     settings.engine.policy.actions.set(std::move(name), std::move(rule));
   }
+  settings.engine.max_size = parse_size(values.max_size).value();
   settings.engine.monitor = values.monitor;
   settings.engine.submission = values.submission;
   settings.connect_timeout = seconds(values.connect_timeout);

@@ -124,6 +124,20 @@ const Dialect& dialect_of(Version version) {
   return dialects.back().dialect;
 }
 
+std::optional<std::string_view> reply_in(std::string_view line) {
+  constexpr std::string_view report = "report|";
+  constexpr std::string_view event = "|smtp-in|protocol-server|";
+  if (!line.starts_with(report)) return std::nullopt;
+  const std::size_t version_end = line.find('|', report.size());
+  const std::size_t time_end = line.find('|', version_end + 1);
+  if (version_end == std::string_view::npos || time_end == std::string_view::npos) return std::nullopt;
+  line.remove_prefix(time_end);
+  if (!line.starts_with(event)) return std::nullopt;
+  const std::size_t session_end = line.find('|', event.size());
+  if (session_end == std::string_view::npos) return std::nullopt;
+  return line.substr(session_end + 1);
+}
+
 Result<SmtpdLine> parse_line(std::string_view line) {
   const auto malformed = [line](const char* why) { return fail(Errc::malformed, std::string(why) + ": " + printable(line, 80)); };
   std::string_view rest = line;

@@ -95,6 +95,10 @@ struct SmtpdLine {
   Event event;
 };
 
+// What smtpd replies to a client, when the line is a protocol-server report. There are a dozen of these for each mail, nearly all
+// of no use, so they are told apart without parse_line().
+std::optional<std::string_view> reply_in(std::string_view line);
+
 // Malformed lines are Faults; unknown keys and events are not.
 Result<SmtpdLine> parse_line(std::string_view line);
 

@@ -133,5 +133,18 @@ TEST(SmtpdLine, VersionsAreNumbersNotText) {
   EXPECT_TRUE(dialect_of({0, 1}).answers_token_first);
 }
 
+TEST(Reply, IsFoundInItsReport) {
+  EXPECT_EQ(reply_in("report|0.7|1700000000.000001|smtp-in|protocol-server|5e55105e55105e55|250-SIZE 36700160"),
+            "250-SIZE 36700160");
+  EXPECT_EQ(reply_in("report|0.6|1.2|smtp-in|protocol-server|0a|250 a|b"), "250 a|b");
+  for (const std::string_view line :
+       {"report|0.7|1.2|smtp-in|protocol-client|0a|250-SIZE 1", "report|0.7|1.2|smtp-out|protocol-server|0a|250-SIZE 1",
+        "report|0.7|1.2|smtp-in|protocol-server|0a", "report|0.7", "report|",
+        "report|0.7|1.2|smtp-in|link-identify|0a|EHLO|protocol-server|x",
+        "filter|0.7|1.2|smtp-in|protocol-server|0a|70|250-SIZE 1"}) {
+    EXPECT_FALSE(reply_in(line)) << line;
+  }
+}
+
 }  // namespace
 }  // namespace mailbridge::filter

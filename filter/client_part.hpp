@@ -1,0 +1,55 @@
+// What of a message the client wrote. smtpd's own trace comes first (smtp_session.c, smtp_message_begin):
+//
+//   [X-Spam: Yes]   Received: from …   \tby … id …   [\tfor <…>;]   \tDATE
+//
+// and its last line follows the one that ends in ';'. What the client writes, smtpd counts against its max-message-size, with one
+// byte for each line end. A line with which that is exceeded, and all further ones, it keeps to itself; then it ends the message
+// as usual, and refuses it after the filter has spoken.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <string_view>
+
+namespace mailbridge::filter {
+
+class ClientPart {
+ public:
+  // As smtpd sends it, without unstuffing.
+  void line(std::string_view line) {
+    if (where_ != Where::client && is_trace(line)) return;
+    size_ += line.size() + 1;
+    longest_ = std::max(longest_, line.size());
+  }
+
+  // With nothing of the client's below a whole trace. What began otherwise is not smtpd's alone.
+  bool empty() const { return size_ == 0 && (where_ == Where::client || where_ == Where::start); }
+
+  // Whether smtpd may have kept a line to itself. What is left of its limit is less than an ordinary line then, if not, there is
+  // no telling: lines may be of any length.
+  bool may_be_cut(std::size_t limit) const {
+    constexpr std::size_t ordinary_line = 998;  // RFC 5322 2.1.1
+    return size_ <= limit && size_ + std::min(longest_, ordinary_line) + 1 > limit;
+  }
+
+ private:
+  enum class Where { start, trace, date, client };
+
+  bool is_trace(std::string_view line) {
+    const bool marked = where_ == Where::start && line == "X-Spam: Yes";
+    if (marked) return true;
+    const bool own = where_ == Where::start ? line.starts_with("Received: ") : line.starts_with('\t');
+    if (!own || where_ == Where::date) {
+      where_ = Where::client;
+      return own;
+    }
+    where_ = line.ends_with(';') ? Where::date : Where::trace;
+    return true;
+  }
+
+  Where where_ = Where::start;
+  std::size_t size_ = 0;
+  std::size_t longest_ = 0;
+};
+
+}  // namespace mailbridge::filter
