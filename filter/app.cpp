@@ -40,7 +40,7 @@ class App {
         in_(io_, STDIN_FILENO),
         out_(io_, STDOUT_FILENO),
         deadline_(io_),
-        hangup_(io_) {
+        signals_(io_) {
     net::open_log(settings_.log_target, settings_.log_level, program);
     out_.non_blocking(true);
     if (!settings_.record_directory.empty()) {
@@ -59,8 +59,9 @@ class App {
   [[noreturn]] void run() {
     read();
     asio::error_code no_signals;
-    hangup_.add(SIGHUP, no_signals);
-    if (!no_signals) await_hangup();
+    signals_.add(SIGHUP, no_signals);
+    if (!no_signals) signals_.add(SIGUSR1, no_signals);
+    if (!no_signals) await_signal();
     for (;;) {
       try {
         io_.run();
@@ -117,10 +118,11 @@ class App {
     });
   }
 
-  void await_hangup() {
-    hangup_.async_wait([this](const asio::error_code& error, int) {
+  void await_signal() {
+    signals_.async_wait([this](const asio::error_code& error, int number) {
       if (error) return;
-      await_hangup();
+      await_signal();
+      if (number == SIGUSR1) return log_counters();
       auto settings = read_again_();
       if (!settings) return net::log(Level::error, "the settings stay as they were: " + settings.error().what);
       settings->engine.spool = std::move(settings_.engine.spool);  // no other directory is open to us any more
@@ -131,6 +133,8 @@ class App {
       net::log(Level::info, "the settings were read again");
     });
   }
+
+  void log_counters() const { net::log(Level::info, "counters " + engine_.counters()); }
 
   // What the engine wants done. To be called after anything was said to it.
   void pump() {
@@ -188,6 +192,7 @@ class App {
     for (Command& command : engine_.take_commands()) {
       if (auto* note = std::get_if<Note>(&command)) carry_out(*note);
     }
+    log_counters();
     for (std::string_view bytes = engine_.output(); !bytes.empty(); bytes = engine_.output()) {
       pollfd poll{STDOUT_FILENO, POLLOUT, 0};
       if (::poll(&poll, 1, farewell_ms) != 1) break;
@@ -208,7 +213,7 @@ class App {
   asio::posix::stream_descriptor in_;
   asio::posix::stream_descriptor out_;
   asio::steady_timer deadline_;
-  asio::signal_set hangup_;
+  asio::signal_set signals_;
   std::vector<char> in_buffer_ = std::vector<char>(read_size);
   std::vector<char> used_buffer_ = std::vector<char>(read_size);
   bool writing_ = false;

@@ -327,7 +327,10 @@ void Engine::end_of_data(Session& session, TimePoint now) {
 // Whether it is to be scanned, and how.
 void Engine::examine(Session& session, TimePoint now) {
   Transaction& tx = session.tx;
-  std::string& log = tx.log;
+  const auto without_scan = [&](std::string_view why) {
+    append_field(tx.log, "scan", why);
+    counters_.add("scan", why);
+  };
   if (!tx.message) tx.message = std::make_shared<mail::Message>(budget_);
   mail::Envelope envelope = session.client;
   envelope.sender = tx.sender;
@@ -335,17 +338,17 @@ void Engine::examine(Session& session, TimePoint now) {
   envelope.queue_id = tx.msgid;
   const ClassSet holds = settings_.classes.of(envelope);
   if (const auto skipped = settings_.classes.skip.first_of(holds)) {
-    append_field(log, "scan", "skipped");
-    append_field(log, "class", to_string(*skipped));
+    without_scan("skipped");
+    append_field(tx.log, "class", to_string(*skipped));
     return pass_unscanned(session);
   }
   if (tx.client_part.empty()) {  // there is nothing that rspamd could judge, and it does not
-    append_field(log, "scan", "empty");
+    without_scan("empty");
     return pass_unscanned(session);
   }
   // smtpd is about to refuse it. So do we, for if it were complete after all it must pass neither unscanned nor empty.
   if (smtpd_max_size_ && tx.client_part.may_be_cut(*smtpd_max_size_)) {
-    append_field(log, "scan", "cut-off");
+    without_scan("cut-off");
     return refuse(session, cut_off);
   }
   if (settings_.monitor) tx.enforcement = Enforcement::none;
@@ -424,13 +427,21 @@ void Engine::decide(Session& session, const rspamd::ScanResult& result, TimePoin
       filter::decide(tx.message->head(), result, settings_.policy, tx.enforcement, {admd_, session.client.mta_name});
   if (result) {
     append_field(tx.log, "action", result->action);
+    counters_.add("action", result->action);
     append_field(tx.log, "score", decimal(result->score) + "/" + decimal(result->required_score));
     append_field(tx.log, "symbols", top_symbols(result->symbols));
-    if (result->has_rewritten_body) append_field(tx.log, "not_applied", "rewritten body");
-    for (const std::string& name : result->unsupported) append_field(tx.log, "not_applied", name);
+    if (result->has_rewritten_body) {
+      append_field(tx.log, "not_applied", "rewritten body");
+      counters_.add("not_applied", "rewritten body");
+    }
+    for (const std::string& name : result->unsupported) {
+      append_field(tx.log, "not_applied", name);
+      counters_.add("not_applied", name);
+    }
   } else {
     tx.log_level = Level::warn;
     append_field(tx.log, "error", to_string(result.error().kind));
+    counters_.add("error", to_string(result.error().kind));
     append_field(tx.log, "reason", result.error().what);
   }
   for (const std::string& name : decision.dropped_headers) append_field(tx.log, "header_dropped", name);
@@ -482,6 +493,10 @@ void Engine::end_transaction(Session& session, std::string_view became) {
   std::erase_if(emissions_, [&](const Emission& emission) { return emission.session_key == session.key; });
   if (!tx.log.empty()) {
     append_field(tx.log, "answer", !tx.answered ? "none" : tx.refusal.empty() ? "proceed" : tx.refusal);
+    const char* answer = !tx.answered ? "none" : tx.refusal.empty() ? "proceed" : tx.refusal[0] == '4' ? "tempfail" : "reject";
+    counters_.add("mails");
+    counters_.add("answer", answer);
+    counters_.add("result", became);
     append_field(tx.log, "result", became);
     note(tx.log_level, std::move(tx.log));
   }

@@ -34,6 +34,7 @@
 #include "base/note.hpp"
 #include "filter/classes.hpp"
 #include "filter/client_part.hpp"
+#include "filter/counters.hpp"
 #include "filter/policy.hpp"
 #include "filter/smtpd_line.hpp"
 #include "mail/budget.hpp"
@@ -82,6 +83,9 @@ class Engine {
   // Scans that are past their deadline are given up. To be called at next_deadline() or soon after.
   void tick(TimePoint now);
   std::optional<TimePoint> next_deadline() const;
+
+  // What happened since the start, in figures.
+  std::string counters() const { return counters_.line(); }
 
   // smtpd is gone: all sessions end, scans are cancelled.
   void end_of_input();
@@ -175,6 +179,7 @@ class Engine {
   std::string out_;
   std::size_t out_from_ = 0;
   std::vector<Command> commands_;
+  Counters counters_;
 };
 
 }  // namespace mailbridge::filter

@@ -83,7 +83,8 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);
-  std::signal(SIGHUP, SIG_IGN);   // until it is waited for: a filter that ends takes smtpd with it
+  std::signal(SIGHUP, SIG_IGN);  // these two until they are waited for: a filter that ends takes smtpd with it
+  std::signal(SIGUSR1, SIG_IGN);
   std::signal(SIGXFSZ, SIG_IGN);  // a recording can reach the limit of file sizes
   try {
     return run(argc, argv);

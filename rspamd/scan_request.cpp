@@ -60,6 +60,11 @@ ScanRequest scan_request(const mail::Envelope& envelope, const ScanSettings& set
   // The null sender has to be told: without From, rspamd sees no sender at all, which is something else.
   if (envelope.sender.empty()) add(headers, "From", "<>");
   else if (is_one_address(envelope.sender)) add(headers, "From", "<" + envelope.sender + ">");
+  // Whose settings and statistics count. Otherwise a Delivered-To of the mail's own would decide, and with several recipients
+  // there is no right answer.
+  if (envelope.recipients.size() == 1 && is_one_address(envelope.recipients[0])) {
+    add(headers, "Deliver-To", envelope.recipients[0]);
+  }
   constexpr std::string_view end = "\r\n";
   for (const std::string& recipient : envelope.recipients) {
     std::string line;

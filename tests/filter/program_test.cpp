@@ -580,6 +580,20 @@ TEST(FilterProgram, SighupReadsTheConfigurationFileAgain) {
   std::filesystem::remove(file);
 }
 
+TEST(FilterProgram, Sigusr1AndTheEndTellWhatHappened) {
+  Smtpd smtpd({"--rspamd", "unix:/nonexistent", "--log-target", "stderr", "--on-unreachable", "reject"});
+  smtpd.mail();
+  EXPECT_EQ(smtpd.answer(), "reject|554 5.3.0 Message could not be scanned\n");
+  smtpd.report("tx-rollback", "|00000001");
+  smtpd.report("tx-reset", "|00000001");
+  smtpd.hear_log("result=rolled-back\n");
+  kill(smtpd.pid(), SIGUSR1);
+  const std::string figures = "counters answer.reject=1 error.unreachable=1 mails=1 result.rolled-back=1\n";
+  smtpd.hear_log(figures);
+  EXPECT_EQ(smtpd.leave(), 0);
+  EXPECT_NE(smtpd.errors().find(figures), std::string::npos);
+}
+
 TEST(FilterProgram, ItConfinesItself) {
   Smtpd smtpd({"--log-target", "stderr", "--log-level", "debug"});
   std::ifstream in("/proc/" + std::to_string(smtpd.pid()) + "/status");

@@ -68,8 +68,8 @@ TEST(ScanRequest, AddressesAsRspamdReadsThem) {
     std::size_t left_out;
   };
   const Row rows[] = {
-      {"plain", "b@example.org", "Rcpt: <b@example.org>\r\n", 0},
-      {"case is kept", "B@Example.ORG", "Rcpt: <B@Example.ORG>\r\n", 0},
+      {"plain", "b@example.org", "Deliver-To: b@example.org\r\nRcpt: <b@example.org>\r\n", 0},
+      {"case is kept", "B@Example.ORG", "Deliver-To: B@Example.ORG\r\nRcpt: <B@Example.ORG>\r\n", 0},
       {"no domain", "root", "", 1},
       {"two at a comma", "a,b@example.org", "", 1},
       {"quoted", "\"a\"@example.org", "", 1},
@@ -80,6 +80,7 @@ TEST(ScanRequest, AddressesAsRspamdReadsThem) {
       {"empty", "", "", 1},
       {"too long", std::string(1024, 'b') + "@example.org", "", 1},
   };
+  // Deliver-To is whose settings count: told of a single recipient, not of the first of many (see EverythingKnown).
   for (const Row& row : rows) {
     mail::Envelope envelope;
     envelope.recipients = {row.recipient};
