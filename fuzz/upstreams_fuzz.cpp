@@ -1,5 +1,6 @@
-// Which of several servers gets the mail, under any sequence of what can happen to them. The first byte is the number of servers,
-// the next ones their priorities; then each two bytes are an event: what happens to which server, and after what time.
+// Which of several servers gets the mail, under any sequence of what can happen to them. The first byte says how many servers
+// there are, the next ones are their priorities; then each two bytes are an event: what happens to which server, and after what
+// time.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -42,7 +43,8 @@ class Input {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   Input input(data, size);
-  std::vector<rspamd::Upstream> servers(1 + input.next() % Upstreams::max_count);
+  const unsigned count = input.next();
+  std::vector<rspamd::Upstream> servers(count == 255 ? Upstreams::max_count : 1 + count % 8);
   for (auto& server : servers) server.priority = static_cast<int>(input.next() % 4);
   Upstreams upstreams(servers);
   std::vector<bool> probed(servers.size());

@@ -167,16 +167,6 @@ class Smtpd {
     }
     return text;
   }
-  // A line of standard error, once there is one; nothing at the end.
-  std::string next_error() {
-    std::string line;
-    for (char c; read(errors_, &c, 1) == 1;) {
-      line += c;
-      if (c == '\n') break;
-    }
-    if (line.empty()) throw std::runtime_error("the filter is gone");
-    return line;
-  }
   std::string errors() {
     std::string text;
     char block[4096];
@@ -429,8 +419,7 @@ TEST(FilterProgram, AServerThatAnswersPingAgainGetsMailAgain) {
       heard.push_back(peer.heard());
     }
   });
-  while (smtpd.next_error().find("rspamd=" + back + " state=up") == std::string::npos) {
-  }
+  smtpd.hear_log("rspamd=" + back + " state=up\n");
   one_mail();
   server.join();
   close(listener);
@@ -454,6 +443,35 @@ TEST(FilterProgram, AClientThatLeavesClosesItsScan) {
   EXPECT_EQ(rspamd.finish(), "");
   EXPECT_EQ(smtpd.leave(), 0);
   EXPECT_NE(smtpd.errors().find("answer=none result=rolled-back"), std::string::npos);
+}
+
+TEST(FilterProgram, AClientThatLeavesWhileWeConnectSaysNothingAboutTheServer) {
+  // A listener that has as many connections waiting as it takes: the kernel answers no other.
+  const int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  ASSERT_EQ(bind(listener, reinterpret_cast<sockaddr*>(&address), size), 0);
+  ASSERT_EQ(getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size), 0);
+  ASSERT_EQ(listen(listener, 0), 0);
+  std::vector<int> waiting;
+  for (pollfd poll{-1, POLLOUT, 0}; poll.fd < 0 || ::poll(&poll, 1, 100) == 1;) {
+    waiting.push_back(poll.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    connect(poll.fd, reinterpret_cast<sockaddr*>(&address), size);
+  }
+  const std::string full = "http://127.0.0.1:" + std::to_string(ntohs(address.sin_port));
+  Smtpd smtpd({"--rspamd", full, "--rspamd", "http://127.0.0.1:1", "--log-target", "stderr", "--connect-timeout", "30"});
+  smtpd.mail();
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  smtpd.report("tx-rollback", "|00000001");
+  smtpd.report("link-disconnect");
+  EXPECT_EQ(smtpd.hear_log("answer=none result=rolled-back\n").find("state="), std::string::npos);
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  EXPECT_EQ(smtpd.leave(), 0);
+  EXPECT_EQ(smtpd.errors(), "");
+  for (const int fd : waiting) close(fd);
+  close(listener);
 }
 
 TEST(FilterProgram, EndOfFileEndsItWithAScanInFlight) {
@@ -592,6 +610,27 @@ TEST(FilterProgram, Sigusr1AndTheEndTellWhatHappened) {
   smtpd.hear_log(figures);
   EXPECT_EQ(smtpd.leave(), 0);
   EXPECT_NE(smtpd.errors().find(figures), std::string::npos);
+}
+
+TEST(FilterProgram, SighupBringsOtherServers) {
+  const std::filesystem::path file = ::testing::TempDir() + "servers." + std::to_string(getpid()) + ".toml";
+  ScriptedServer before(one_of_several(answer), ScriptedServer::Kind::tcp);
+  ScriptedServer after(one_of_several(answer), ScriptedServer::Kind::tcp);
+  std::ofstream(file) << "rspamd = 'http://" + before.endpoint() + "'\n";
+  Smtpd smtpd({"--config", file, "--log-target", "stderr"});
+  smtpd.mail();
+  EXPECT_EQ(smtpd.answer(), "proceed\n");
+  smtpd.report("tx-reset", "|00000001");
+  std::ofstream(file) << "rspamd = ['http://" + after.endpoint() + ",priority=1', 'http://" + before.endpoint() + "']\n";
+  kill(smtpd.pid(), SIGHUP);
+  smtpd.hear_log("the settings were read again\n");
+  smtpd.mail();
+  EXPECT_EQ(smtpd.answer(), "proceed\n");
+  EXPECT_EQ(smtpd.leave(), 0);
+  EXPECT_EQ(before.finish() + after.finish(), "");
+  EXPECT_EQ(before.heard().size(), 1U);
+  EXPECT_EQ(after.heard().size(), 1U);
+  std::filesystem::remove(file);
 }
 
 TEST(FilterProgram, ItConfinesItself) {
