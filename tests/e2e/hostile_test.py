@@ -62,6 +62,7 @@ CONTENTS = [
     refused("a line without colon in the header", HEAD + b"no colon\r\nX-Spam: No\r\n\r\nbody\r\n", NOT_RFC_2822),
     Content("first line continues smtpd's Received", b" by evil\r\n" + HEAD + b"\r\nbody\r\n"),
     Content("first line continues it with a tab", b"\tX-Spam: No\r\n" + HEAD + b"\r\nbody\r\n"),
+    Content("nothing but lines that continue it", b"\tX-Spam: No\r\n\tSun, 22 Nov 2026 16:30:33 +0000 (UTC)\r\n"),
     Content("field without a name", b": x\r\n" + HEAD + b"\r\nbody\r\n"),
     Content("control bytes, CR and bars in the header", HEAD + b"X-A: \x01\x02\x7f\x1b[31m\rX-B: 1\r\nX|C: |\r\n\r\nbody\r\n"),
     Content("control bytes, CR and bars in the body", HEAD + b"\r\n\r|\r\x01\x08\x1b[2J|\r\n|\r\nfilter-result|x|y|proceed\r\n"),
