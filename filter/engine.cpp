@@ -119,6 +119,7 @@ void Engine::use(Settings settings) {
   settings_ = std::move(settings);
   budget_->limit = settings_.memory;
   budget_->spool = settings_.spool;
+  queue_.set_limits(settings_.max_scans, settings_.max_queue);
 }
 
 void Engine::receive(std::string_view bytes, TimePoint now) {
@@ -129,6 +130,7 @@ void Engine::receive(std::string_view bytes, TimePoint now) {
       if (const auto parsed = parse_line(line)) forget(parsed->session_key);
       on_line(line, cut, now);
     }
+    start_scans(now);
   });
 }
 
@@ -139,9 +141,9 @@ void Engine::forget(std::uint64_t session_key) {
   const std::optional<ScanId> scan = session->second.tx.scan;
   const std::string id = std::move(session->second.id);
   sessions_.erase(session);
-  if (scan) scans_.erase(*scan);
+  const bool ran = scan && drop_scan(*scan);
   note(Level::error, "session=" + id + " is given up: out of memory");
-  if (scan) commands_.emplace_back(CancelScan{*scan});
+  if (ran) commands_.emplace_back(CancelScan{*scan});
 }
 
 // One append, so that there is never a part of a line.
@@ -332,11 +334,7 @@ void Engine::examine(Session& session, TimePoint now) {
     counters_.add("scan", why);
   };
   if (!tx.message) tx.message = std::make_shared<mail::Message>(budget_);
-  mail::Envelope envelope = session.client;
-  envelope.sender = tx.sender;
-  envelope.recipients = tx.recipients;
-  envelope.queue_id = tx.msgid;
-  const ClassSet holds = settings_.classes.of(envelope);
+  const ClassSet holds = settings_.classes.of(envelope_of(session));
   if (const auto skipped = settings_.classes.skip.first_of(holds)) {
     without_scan("skipped");
     append_field(tx.log, "class", to_string(*skipped));
@@ -357,7 +355,7 @@ void Engine::examine(Session& session, TimePoint now) {
     const std::string what = std::to_string(tx.size) + " bytes are more than " + std::to_string(settings_.max_size);
     return decide(session, tl::unexpected(rspamd::ScanFailure{rspamd::ScanFailure::Kind::too_large, what}), now);
   }
-  start_scan(session, envelope, holds, now);
+  queue_scan(session, now);
 }
 
 // Before the scan, so that rspamd sees, and signs, what leaves.
@@ -375,36 +373,91 @@ void Engine::complete(Session& session) {
   tx.size = tx.message->size();
 }
 
-void Engine::start_scan(Session& session, const mail::Envelope& envelope, ClassSet holds, TimePoint now) {
-  Transaction& tx = session.tx;
-  rspamd::ScanRequest request =
-      rspamd::scan_request(envelope, {settings_.classes.settings_id_for(holds), session.id}, tx.message->size());
-  if (request.recipients_left_out > 0) append_field(tx.log, "rcpts_not_scanned", std::to_string(request.recipients_left_out));
+mail::Envelope Engine::envelope_of(const Session& session) const {
+  mail::Envelope envelope = session.client;
+  envelope.sender = session.tx.sender;
+  envelope.recipients = session.tx.recipients;
+  envelope.queue_id = session.tx.msgid;
+  return envelope;
+}
+
+void Engine::queue_scan(Session& session, TimePoint now) {
   const ScanId id = next_scan_++;
-  const TimePoint until = now + settings_.scan_timeout;
-  tx.scan = id;
-  tx.scan_started = now;
-  scans_.emplace(id, Scan{session.key, until + grace});
-  commands_.emplace_back(StartScan{id, std::move(request.headers), tx.message, until});
+  waiting_.emplace(id, Scan{session.key, now + settings_.scan_timeout});
+  session.tx.scan = id;
+  session.tx.scan_wanted = now;
+  if (const auto gone = queue_.add(id, session.client.ip)) turn_away(*gone, "too many scans are under way: no room to wait", now);
+}
+
+void Engine::turn_away(ScanId id, std::string_view why, TimePoint now) {
+  Session& session = sessions_.at(waiting_.at(id).session_key);
+  drop_scan(id);
+  session.tx.scan.reset();
+  conclude(session, tl::unexpected(rspamd::ScanFailure{rspamd::ScanFailure::Kind::overload, std::string(why)}), now);
+}
+
+void Engine::start_scans(TimePoint now) {
+  while (const auto id = queue_.next()) {
+    scans_.insert(waiting_.extract(*id));
+    Scan& scan = scans_.at(*id);
+    Session& session = sessions_.at(scan.session_key);
+    try {
+      start_scan(session, scan, *id, now);
+    } catch (const std::bad_alloc&) {
+      abandon(session);
+    }
+  }
+}
+
+void Engine::start_scan(Session& session, Scan& scan, ScanId id, TimePoint now) {
+  Transaction& tx = session.tx;
+  const mail::Envelope envelope = envelope_of(session);
+  const std::string& settings_id = settings_.classes.settings_id_for(settings_.classes.of(envelope));
+  rspamd::ScanRequest request = rspamd::scan_request(envelope, {settings_id, session.id}, tx.message->size());
+  if (request.recipients_left_out > 0) append_field(tx.log, "rcpts_not_scanned", std::to_string(request.recipients_left_out));
+  if (now > *tx.scan_wanted) append_field(tx.log, "queue_ms", milliseconds(now - *tx.scan_wanted));
+  commands_.emplace_back(StartScan{id, std::move(request.headers), tx.message, scan.until});
+  scan.until += grace;
+}
+
+// Whether it ran.
+bool Engine::drop_scan(ScanId id) {
+  if (waiting_.erase(id) > 0) queue_.remove(id);
+  if (scans_.erase(id) == 0) return false;
+  queue_.ended();
+  return true;
 }
 
 void Engine::scan_finished(ScanId id, const rspamd::ScanResult& result, TimePoint now, std::string_view server) {
   const auto scan = scans_.find(id);
   if (scan == scans_.end()) return;
   Session& session = sessions_.at(scan->second.session_key);
-  scans_.erase(scan);
+  drop_scan(id);
   session.tx.scan.reset();
+  conclude(session, result, now, server);
+  start_scans(now);
+}
+
+void Engine::conclude(Session& session, const rspamd::ScanResult& result, TimePoint now, std::string_view server) {
   try {
     if (!server.empty()) append_field(session.tx.log, "server", server);
     decide(session, result, now);
   } catch (const std::bad_alloc&) {
-    session.tx.message.reset();
-    answer("filter-dataline", session.version, session.id, session.tx.data_token, ".");
-    forget(session.key);
+    abandon(session);
   }
 }
 
+// The memory ran out when its lines had all come.
+void Engine::abandon(Session& session) {
+  session.tx.message.reset();
+  answer("filter-dataline", session.version, session.id, session.tx.data_token, ".");
+  forget(session.key);
+}
+
 void Engine::tick(TimePoint now) {
+  while (!waiting_.empty() && waiting_.begin()->second.until <= now) {
+    turn_away(waiting_.begin()->first, "too many scans are under way: no turn in time", now);
+  }
   while (!scans_.empty() && scans_.begin()->second.until <= now) {
     const ScanId id = scans_.begin()->first;
     commands_.emplace_back(CancelScan{id});
@@ -413,8 +466,11 @@ void Engine::tick(TimePoint now) {
 }
 
 std::optional<TimePoint> Engine::next_deadline() const {
-  if (scans_.empty()) return std::nullopt;
-  return scans_.begin()->second.until;
+  std::optional<TimePoint> next;
+  for (const auto* scans : {&waiting_, &scans_}) {
+    if (!scans->empty() && (!next || scans->begin()->second.until < *next)) next = scans->begin()->second.until;
+  }
+  return next;
 }
 
 void Engine::decide(Session& session, const rspamd::ScanResult& result, TimePoint now) {
@@ -445,7 +501,7 @@ void Engine::decide(Session& session, const rspamd::ScanResult& result, TimePoin
     append_field(tx.log, "reason", result.error().what);
   }
   for (const std::string& name : decision.dropped_headers) append_field(tx.log, "header_dropped", name);
-  if (tx.scan_started) append_field(tx.log, "scan_ms", milliseconds(now - *tx.scan_started));
+  if (tx.scan_wanted) append_field(tx.log, "scan_ms", milliseconds(now - *tx.scan_wanted));
   if (!decision.refusal.empty()) return refuse(session, decision.refusal);
   proceed(session, std::move(decision));
 }
@@ -482,9 +538,8 @@ std::string_view Engine::on_commit(Session& session) {
 
 void Engine::cancel_scan(Transaction& tx) {
   if (!tx.scan) return;
-  scans_.erase(*tx.scan);
-  commands_.emplace_back(CancelScan{*tx.scan});
-  tx.scan.reset();
+  const ScanId id = *std::exchange(tx.scan, std::nullopt);
+  if (drop_scan(id)) commands_.emplace_back(CancelScan{id});
 }
 
 void Engine::end_transaction(Session& session, std::string_view became) {

@@ -7,7 +7,8 @@
 //               are held until its verdict, for headers go on top.
 //   commit      after our "."; answered at once, for the verdict is known by then.
 // A transaction lives from tx-begin (or its first data-line, which can overtake reports) to tx-reset or link-disconnect, which
-// also drop its scan. Scans are named by an id that is never used twice: a result whose transaction is gone is no error.
+// also drop its scan. Scans are named by an id that is never used twice: a result whose transaction is gone is no error. Only so
+// many run at once; the others wait, and what they wait counts in their deadline.
 //
 // When memory runs out over a session's line or verdict, the session is forgotten: its message is refused like that of a session
 // whose beginning we never saw. So the members below throw only when there is not even memory for that.
@@ -36,6 +37,7 @@
 #include "filter/client_part.hpp"
 #include "filter/counters.hpp"
 #include "filter/policy.hpp"
+#include "filter/scan_queue.hpp"
 #include "filter/smtpd_line.hpp"
 #include "mail/budget.hpp"
 #include "mail/envelope.hpp"
@@ -52,11 +54,11 @@ struct Settings {
   bool monitor = false;                                // nothing is refused because of a verdict or a failed scan
   std::size_t memory = std::size_t{64} * 1024 * 1024;  // for the bodies of all messages
   std::string spool = "/var/tmp";                      // the directory they go to beyond it
+  std::size_t max_scans = 256;                         // at once
+  std::size_t max_queue = 2048;                        // of those that wait for their turn
   bool submission = false;    // do what smtpd would do to a submitted header section before the scan (mail/submission.hpp)
   bool out_of_order = false;  // the configuration is broken: register, and answer every message with a temporary failure
 };
-
-using ScanId = std::uint64_t;
 
 struct StartScan {
   ScanId id;
@@ -113,7 +115,7 @@ class Engine {
     bool answered = false;    // our "." is on its way
     std::optional<ScanId> scan;
     Enforcement enforcement = Enforcement::all;
-    std::optional<TimePoint> scan_started;
+    std::optional<TimePoint> scan_wanted;
     std::string refusal;  // once answered; empty: proceed
     std::string log;      // what is known for the log line; written when the transaction ends
     Level log_level = Level::info;
@@ -143,14 +145,21 @@ class Engine {
 
   void on_line(std::string_view line, bool cut, TimePoint now);
   void forget(std::uint64_t session_key);
+  void abandon(Session& session);
   void answer(std::string_view kind, Version version, std::string_view session, std::string_view token, std::string_view what);
   void on_config(const Config& config);
   void on_reply(std::string_view reply);
   void on_data_line(Session& session, const DataLine& event, bool cut, TimePoint now);
   std::string_view on_commit(Session& session);
   void end_of_data(Session& session, TimePoint now);
-  void start_scan(Session& session, const mail::Envelope& envelope, ClassSet holds, TimePoint now);
   void complete(Session& session);
+  mail::Envelope envelope_of(const Session& session) const;
+  void queue_scan(Session& session, TimePoint now);
+  void turn_away(ScanId id, std::string_view why, TimePoint now);
+  void start_scans(TimePoint now);
+  void start_scan(Session& session, Scan& scan, ScanId id, TimePoint now);
+  bool drop_scan(ScanId id);
+  void conclude(Session& session, const rspamd::ScanResult& result, TimePoint now, std::string_view server = {});
   void refuse(Session& session, std::string_view refusal);
   void give_up(Transaction& tx, std::string_view refusal);
   void note_lost(const Session& session, const mail::Message& message);
@@ -173,7 +182,10 @@ class Engine {
   std::optional<std::size_t> smtpd_max_size_;
   bool registered_ = false;
   std::unordered_map<std::uint64_t, Session> sessions_;
-  std::map<ScanId, Scan> scans_;  // all have the same patience, so the first is the one due first
+  // All scans have the same patience, so the first of either is the one due first.
+  std::map<ScanId, Scan> waiting_;
+  std::map<ScanId, Scan> scans_;
+  ScanQueue queue_{0, 0};
   ScanId next_scan_ = 1;
   std::list<Emission> emissions_;
   std::string out_;

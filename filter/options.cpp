@@ -25,6 +25,8 @@ struct Values {
   std::string on_error = "tempfail";
   std::string on_unreachable, on_timeout, on_http_error, on_unreadable, on_overload;  // empty: as on_error
   std::string on_too_large = "accept";
+  unsigned max_scans = 256;
+  unsigned max_queue = 2048;
   std::string memory = "64M";
   std::string spool = "/var/tmp";
   bool submission = false;
@@ -49,6 +51,14 @@ Validator seconds_up_to(int most) {
     double value = 0;
     if (CLI::detail::lexical_cast(text, value) && value >= 0.1 && value <= most) return std::string();
     return "a number of seconds from 0.1 to " + std::to_string(most) + " is wanted, not " + text;
+  };
+}
+
+Validator whole_number(unsigned least, unsigned most) {
+  return [least, most](const std::string& text) {
+    unsigned value = 0;
+    if (CLI::detail::lexical_cast(text, value) && value >= least && value <= most) return std::string();
+    return "a number from " + std::to_string(least) + " to " + std::to_string(most) + " is wanted, not " + text;
   };
 }
 
@@ -140,6 +150,14 @@ void declare(CLI::App& app, Values& values) {
   row("--on-overload", values.on_overload, policies, one_of(policies), "The same when too many scans are under way.");
   row("--on-too-large", values.on_too_large, policies, one_of(policies),
       "The same for a message that is larger than --max-size.");
+  row("--max-scans", values.max_scans, "NUMBER", whole_number(1, 100'000),
+      "How many messages may be with rspamd at once. The others wait, and clients take turns, so that one with many sessions "
+      "does "
+      "not hold up another. What a message waits counts in its `--scan-timeout`.");
+  row("--max-queue", values.max_queue, "NUMBER", whole_number(0, 100'000),
+      "How many messages may wait for rspamd. When one more comes, the newest message of the client with the most is not "
+      "scanned, "
+      "which is a failure of class overload.");
   row("--memory", values.memory, "SIZE", parsed_by(parse_size),
       "How much memory the messages being received and scanned may take together. In bytes, or with K, M or G. Beyond it they go "
       "on in files, see `--spool`.");
@@ -247,6 +265,8 @@ Result<AppSettings> settings_of(const Values& values) {
   settings.engine.monitor = values.monitor;
   settings.engine.submission = values.submission;
   settings.connect_timeout = seconds(values.connect_timeout);
+  settings.engine.max_scans = values.max_scans;
+  settings.engine.max_queue = values.max_queue;
   settings.engine.memory = parse_size(values.memory).value();
   settings.engine.spool = values.spool;
   settings.record_directory = values.record;

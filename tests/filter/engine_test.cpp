@@ -483,6 +483,100 @@ TEST_F(EngineTest, SubmittedAddressesAreReadAsThisVersionOfSmtpdDoes) {
   }
 }
 
+class ScanLimitTest : public EngineTest {
+ protected:
+  void limit(std::size_t scans, std::size_t queue) {
+    Settings settings;
+    settings.max_scans = scans;
+    settings.max_queue = queue;
+    engine.use(settings);
+  }
+  static std::string from(const std::string& ip, const std::string& id) {
+    std::string lines = begin(id);
+    return lines.replace(lines.find("192.0.2.1"), 9, ip) + mail(id);
+  }
+  std::vector<ScanId> begun() const {
+    std::vector<ScanId> ids;
+    for (const auto& [id, start] : started) ids.push_back(id);
+    return ids;
+  }
+};
+
+using Ids = std::vector<ScanId>;
+
+TEST_F(ScanLimitTest, TheOthersWaitAndTheWaitCountsInTheirDeadline) {
+  limit(2, 10);
+  for (const char* id : {"01", "02", "03", "04"}) smtpd(begin(id) + mail(id));
+  EXPECT_EQ(begun(), (Ids{1, 2}));
+  finish(1, "no action");
+  EXPECT_EQ(begun(), (Ids{1, 2, 3}));
+  EXPECT_EQ(started.at(3).until, t0 + 30s);
+  EXPECT_TRUE(started.at(3).headers.find("Queue-Id: 00000001") != std::string::npos);
+  EXPECT_EQ(started.at(3).message->size(), 37U);
+  finish(3, "no action");
+  smtpd(commit("03") + report("03", "tx-commit|00000001|99"));
+  EXPECT_NE(notes.at(0).find(" queue_ms=5 "), std::string::npos) << notes.at(0);
+  EXPECT_NE(notes.at(0).find(" scan_ms=5 "), std::string::npos) << notes.at(0);
+  finish(2, "no action");
+  finish(4, "no action");
+  smtpd(commit("01") + report("01", "tx-commit|00000001|99"));
+  EXPECT_EQ(notes.at(1).find("queue_ms"), std::string::npos) << "it did not wait";
+  EXPECT_FALSE(engine.next_deadline());
+}
+
+TEST_F(ScanLimitTest, OneClientDoesNotHoldUpAnother) {
+  limit(1, 100);
+  for (int i = 10; i < 40; ++i) smtpd(from("192.0.2.1", std::to_string(i)));
+  smtpd(from("192.0.2.2", "0a"));
+  finish(1, "no action");
+  finish(2, "no action");
+  EXPECT_EQ(begun(), (Ids{1, 2, 31}));
+}
+
+TEST_F(ScanLimitTest, AFullQueueIsAnOverloadOfTheClientWithTheMost) {
+  limit(1, 2);
+  for (const char* id : {"01", "02", "03", "04"}) smtpd(from("192.0.2.1", id));
+  EXPECT_EQ(output(), "filter-dataline|04|d0|.\n");
+  smtpd(commit("04") + report("04", "tx-rollback|00000001"));
+  EXPECT_EQ(output(), "filter-result|04|c0|reject|451 4.3.2 Too many messages are being scanned, try again later\n");
+  EXPECT_NE(
+      notes.at(0).find("error=overload reason=\"too many scans are under way: no room to wait\" scan_ms=0 answer=\"451 4.3.2"),
+      std::string::npos)
+      << notes.at(0);
+  smtpd(from("192.0.2.2", "0a"));
+  EXPECT_EQ(output(), "filter-dataline|03|d0|.\n");
+  finish(1, "no action");
+  finish(2, "no action");
+  EXPECT_EQ(begun(), (Ids{1, 2, 5}));
+}
+
+TEST_F(ScanLimitTest, WhoHasNoTurnInTimeIsAnOverloadToo) {
+  limit(1, 2);
+  smtpd(begin("01") + mail("01"));
+  smtpd(begin("02") + mail("02"), t0 + 1s);
+  EXPECT_EQ(engine.next_deadline(), t0 + 31s);
+  engine.tick(t0 + 31s);
+  collect();
+  EXPECT_EQ(begun(), Ids{1});
+  EXPECT_EQ(cancelled, Ids{1});
+  EXPECT_EQ(output(), "filter-dataline|02|d0|.\nfilter-dataline|01|d0|.\n");
+  smtpd(report("02", "tx-rollback|00000001"));
+  EXPECT_NE(notes.at(0).find("reason=\"too many scans are under way: no turn in time\" scan_ms=30000"), std::string::npos)
+      << notes.at(0);
+}
+
+TEST_F(ScanLimitTest, WhoLeavesMakesRoomAtOnce) {
+  limit(1, 1);
+  smtpd(begin("01") + mail("01") + begin("02") + mail("02"));
+  smtpd(report("02", "link-disconnect"));
+  EXPECT_TRUE(cancelled.empty()) << "it had not begun";
+  smtpd(begin("03") + mail("03"));
+  EXPECT_EQ(output(), "") << "the place in the queue is free";
+  smtpd(report("01", "tx-reset|00000001"));
+  EXPECT_EQ(cancelled, Ids{1});
+  EXPECT_EQ(begun(), (Ids{1, 3})) << "and so is the scan";
+}
+
 TEST_F(EngineTest, EndOfInputEndsEverything) {
   smtpd(begin("0a") + mail("0a") + begin("0b"));
   engine.end_of_input();
