@@ -23,6 +23,7 @@ std::size_t own_received(const mail::HeaderSection& section) {
 }
 
 bool is_forged(const mail::Field& field, const OwnNames& names) {
+  if (field.name.empty() || std::string_view("XxAa").find(field.name[0]) == std::string_view::npos) return false;
   if (iequals(field.name, "X-Spam")) return true;
   for (const std::string_view prefix : {"X-Spam-", "X-Spamd-", "X-Rspamd-"}) {
     if (istarts_with(field.name, prefix)) return true;
@@ -41,13 +42,17 @@ class HeaderDecision {
     }
   }
 
+  // The name is to outlive the editor.
+  void remove(std::string_view name, int index) { removals_.push_back({name, index}); }
+
   // smtpd's mark of an earlier filter's `junk` is smtpd's to set and stays, and so does its trace (RFC 5321 4.4).
-  void remove(std::string_view name, int index) {
-    mail::mark_removed(section_, name, index, doomed_);
+  mail::HeaderEditor editor() {
+    mail::mark_removed(section_, removals_, doomed_);
     for (std::size_t i = 0; i < received_; ++i) {
       if (iequals(section_.fields[i].name, "X-Spam")) doomed_[i] = false;
     }
     if (received_ < section_.fields.size() && iequals(section_.fields[received_].name, "Received")) doomed_[received_] = false;
+    return {section_, doomed_, received_};
   }
 
   // The value of the first one, as it stands there.
@@ -62,13 +67,13 @@ class HeaderDecision {
                        [](const mail::Field& field) { return iequals(field.name, "X-Spam"); });
   }
 
-  mail::HeaderEditor editor() const { return {section_, doomed_, received_}; }
   std::size_t body_from() const { return section_.size; }
 
  private:
   mail::HeaderSection section_;
   std::vector<bool> doomed_;
   std::size_t received_;
+  std::vector<mail::Removal> removals_;
 };
 
 // RFC 3463: X.3.0 other mail system status, X.3.2 system not accepting messages, X.3.4 message too big for system.
@@ -255,7 +260,7 @@ Decision decide(std::string_view message, const rspamd::ScanResult& result, cons
 }
 
 Decision pass_unscanned(std::string_view message, const OwnNames& names) {
-  const HeaderDecision headers(message, names);
+  HeaderDecision headers(message, names);
   Decision decision;
   decision.body_from = headers.body_from();
   decision.header_bytes = headers.editor().bytes();

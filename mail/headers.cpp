@@ -1,6 +1,7 @@
 #include "mail/headers.hpp"
 
 #include <algorithm>
+#include <unordered_map>
 
 #include "base/text.hpp"
 
@@ -124,18 +125,17 @@ std::string make_field(std::string_view name, std::string_view value) {
 }
 
 HeaderEditor::HeaderEditor(const HeaderSection& section, const std::vector<bool>& doomed, std::size_t head) {
-  entries_.reserve(section.fields.size());
   for (std::size_t i = 0; i < section.fields.size(); ++i) {
     if (doomed[i]) continue;
     if (i < head) ++head_;
-    entries_.push_back({section.fields[i].name, section.fields[i].raw, {}});
+    fields_.push_back(section.fields[i]);
   }
 }
 
 bool HeaderEditor::insert(std::string_view name, std::string_view value, int order) {
   std::string made = make_field(name, value);
   if (made.empty()) return false;
-  const std::size_t size = entries_.size();
+  const std::size_t size = fields_.size();
   std::size_t at = 0;
   if (order == 0) {
     ++head_;
@@ -145,44 +145,54 @@ bool HeaderEditor::insert(std::string_view name, std::string_view value, int ord
     const auto from_end = static_cast<std::size_t>(-(order + 1));
     at = from_end < size ? size - from_end : 0;
   }
-  entries_.insert(entries_.begin() + static_cast<std::ptrdiff_t>(at), Entry{name, {}, std::move(made)});
+  made_.push_back(std::move(made));
+  fields_.insert(fields_.begin() + static_cast<std::ptrdiff_t>(at), Field{name, made_.back()});
   return true;
 }
 
 bool HeaderEditor::replace(std::string_view name, std::string_view value) {
-  const auto found =
-      std::find_if(entries_.begin(), entries_.end(), [&](const Entry& entry) { return iequals(entry.name, name); });
-  if (found == entries_.end()) return insert(name, value, -1);
+  const auto found = std::find_if(fields_.begin(), fields_.end(), [&](const Field& field) { return iequals(field.name, name); });
+  if (found == fields_.end()) return insert(name, value, -1);
   std::string made = make_field(name, value);
   if (made.empty()) return false;
-  *found = Entry{name, {}, std::move(made)};
+  made_.push_back(std::move(made));
+  *found = Field{name, made_.back()};
   return true;
 }
 
 std::string HeaderEditor::bytes() const {
   std::size_t size = 0;
-  for (const Entry& entry : entries_) size += entry.raw.size() + entry.made.size();
+  for (const Field& field : fields_) size += field.raw.size();
   std::string out;
   out.reserve(size);
-  for (const Entry& entry : entries_) {
-    out += entry.raw;
-    out += entry.made;
-  }
+  for (const Field& field : fields_) out += field.raw;
   return out;
 }
 
-void mark_removed(const HeaderSection& section, std::string_view name, int index, std::vector<bool>& doomed) {
-  std::vector<std::size_t> named;
+// One pass, however many removals there are: a header section can have a million fields.
+void mark_removed(const HeaderSection& section, const std::vector<Removal>& removals, std::vector<bool>& doomed) {
+  std::unordered_map<std::string, std::vector<std::size_t>> named;
+  std::vector<bool> sizes;  // of the names; most fields need no closer look
+  for (const Removal& removal : removals) {
+    named.try_emplace(lower(removal.name));
+    sizes.resize(std::max(sizes.size(), removal.name.size() + 1));
+    sizes[removal.name.size()] = true;
+  }
   for (std::size_t i = 0; i < section.fields.size(); ++i) {
-    if (iequals(section.fields[i].name, name)) named.push_back(i);
+    const std::string_view name = section.fields[i].name;
+    if (name.size() >= sizes.size() || !sizes[name.size()]) continue;
+    if (const auto found = named.find(lower(name)); found != named.end()) found->second.push_back(i);
   }
-  if (index == 0) {
-    for (const std::size_t i : named) doomed[i] = true;
-    return;
+  for (const Removal& removal : removals) {
+    const std::vector<std::size_t>& at = named.at(lower(removal.name));
+    const auto count = static_cast<long long>(at.size());
+    const long long k = removal.index > 0 ? removal.index - 1LL : count + removal.index;
+    if (removal.index == 0) {
+      for (const std::size_t i : at) doomed[i] = true;
+    } else if (k >= 0 && k < count) {
+      doomed[at[static_cast<std::size_t>(k)]] = true;
+    }
   }
-  const auto count = static_cast<long long>(named.size());
-  const long long at = index > 0 ? index - 1LL : count + index;
-  if (at >= 0 && at < count) doomed[named[static_cast<std::size_t>(at)]] = true;
 }
 
 std::string authserv_id(std::string_view value) {

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstddef>
+#include <deque>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -40,6 +41,8 @@ class HeaderEditor {
   // `section` and all names given must outlive the editor. `doomed[i]`: field i goes. `head` is how many fields at the top are
   // not counted as a position: what smtpd itself wrote above its Received field.
   HeaderEditor(const HeaderSection& section, const std::vector<bool>& doomed, std::size_t head);
+  HeaderEditor(const HeaderEditor&) = delete;
+  HeaderEditor& operator=(const HeaderEditor&) = delete;
 
   // order 0: very top, and not counted as a position from then on; n > 0: after the n-th field; -1: at the end; -k: as the k-th
   // from the end; beyond either end: at that end. As rspamd's milter does it: several insertions at one position push each other
@@ -52,18 +55,18 @@ class HeaderEditor {
   std::string bytes() const;
 
  private:
-  struct Entry {
-    std::string_view name;
-    std::string_view raw;  // of the message
-    std::string made;      // or made here
-  };
-  std::vector<Entry> entries_;
+  std::deque<Field> fields_;  // insertions are near one of its ends
+  std::deque<std::string> made_;
   std::size_t head_ = 0;
 };
 
-// Marks what remove(name, index) names: 0 all, k > 0 the k-th from the top, k < 0 the k-th from the end; counted on `section` as
-// it is.
-void mark_removed(const HeaderSection& section, std::string_view name, int index, std::vector<bool>& doomed);
+struct Removal {
+  std::string_view name;
+  int index;  // 0: all of that name, k > 0: the k-th from the top, k < 0: the k-th from the end
+};
+
+// Marks what these name, all counted on `section` as it is.
+void mark_removed(const HeaderSection& section, const std::vector<Removal>& removals, std::vector<bool>& doomed);
 
 // The authserv-id of an Authentication-Results value (RFC 8601 2.2): comments skipped, quotes removed. Empty when there is none.
 std::string authserv_id(std::string_view value);

@@ -184,10 +184,6 @@ TEST(Headers, Replacements) {
 }
 
 TEST(Headers, Removals) {
-  struct Removal {
-    std::string name;
-    int index;
-  };
   struct Row {
     std::string name;
     std::vector<Removal> removals;
@@ -214,7 +210,7 @@ TEST(Headers, Removals) {
   const HeaderSection section = parse_headers("X: 1\r\nY: 2\r\nx:\r\n\t3\r\nX : 4\r\n\r\nX: body\r\n");
   for (const Row& row : rows) {
     std::vector<bool> doomed = nothing(section);
-    for (const Removal& removal : row.removals) mark_removed(section, removal.name, removal.index, doomed);
+    mark_removed(section, row.removals, doomed);
     std::string values;
     for (const char c : HeaderEditor(section, doomed, 0).bytes()) {
       if (c >= '0' && c <= '9') values += c;
@@ -226,7 +222,7 @@ TEST(Headers, Removals) {
 TEST(Headers, WhatIsNoFieldHasNoNameToRemove) {
   const HeaderSection section = parse_headers(" a: 1\r\nhello\r\n: 2\r\n");
   std::vector<bool> doomed = nothing(section);
-  for (const std::string name : {" a", "a", "hello"}) mark_removed(section, name, 0, doomed);
+  mark_removed(section, {{" a", 0}, {"a", 0}, {"hello", 0}}, doomed);
   EXPECT_THAT(doomed, ElementsAre(false, false, false));
 }
 
