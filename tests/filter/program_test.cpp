@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <filesystem>
@@ -646,9 +647,65 @@ TEST(FilterProgram, ItConfinesItself) {
 TEST(FilterProgram, SaysWhatItIsWhenNobodyServes) {
   EXPECT_EQ(test::run({{MB_FILTER, "--check-config"}, {}, ""}).out, "configuration OK\n");
   EXPECT_NE(test::run({{MB_FILTER, "--help"}, {}, ""}).out.find("--rspamd"), std::string::npos);
+  const test::Ended spool = test::run({{MB_FILTER, "--check-config", "--spool", "/nonexistent"}, {}, ""});
+  EXPECT_EQ(spool.status, 1);
+  EXPECT_EQ(spool.err, "filter-mailbridge: --spool /nonexistent: No such file or directory\n");
   const test::Ended ended = test::run({{MB_FILTER}, {}, ""});
   EXPECT_EQ(ended.status, 1);
   EXPECT_NE(ended.err.find("standard input is no socket"), std::string::npos);
+}
+
+TEST(FilterProgram, ALargeMailWithLittleMemoryReachesRspamdWhole) {
+  ScriptedServer rspamd([](Peer& peer) { hear_request(peer), peer.say(reply(no_action)); });
+  Smtpd smtpd(with(rspamd, {"--memory", "100K", "--spool", ::testing::TempDir()}));
+  smtpd.begin();
+  std::string sent = "Received: by us\r\n\r\n";
+  smtpd.data("Received: by us");
+  smtpd.data("");
+  for (int i = 0; i < 4000; ++i) {
+    const std::string line = std::to_string(i) + std::string(990, 'x');
+    smtpd.data(line);
+    sent += line + "\r\n";
+  }
+  smtpd.data(".");
+  const std::string back = smtpd.hear("filter-dataline|0a|d0|.\n");
+  EXPECT_EQ(std::count(back.begin(), back.end(), '\n'), 4003);
+  EXPECT_EQ(rspamd.finish(), "");
+  EXPECT_TRUE(rspamd.heard().at(0).ends_with("\r\n\r\n" + sent));
+}
+
+TEST(FilterProgram, AMailThatFindsNoStorageIsDeferredAlone) {
+  ScriptedServer rspamd([](Peer& peer) { hear_request(peer), peer.say(reply(no_action)); });
+  std::unique_ptr<Smtpd> smtpd;
+  {
+    const SoftLimit full(RLIMIT_FSIZE, 1 << 20);
+    smtpd = std::make_unique<Smtpd>(with(rspamd, {"--memory", "100K", "--spool", ::testing::TempDir()}));
+  }
+  smtpd->begin();
+  smtpd->data("");
+  for (int i = 0; i < 2000; ++i) smtpd->data(std::string(1000, 'x'));
+  smtpd->say("report|0.7|1.2|smtp-in|link-connect|0b|mx.example.net|pass|192.0.2.1:99|192.0.2.9:25\n");
+  smtpd->say("filter|0.7|1.2|smtp-in|data-line|0b|d1|Received: by us\nfilter|0.7|1.2|smtp-in|data-line|0b|d1|.\n");
+  smtpd->hear("filter-dataline|0b|d1|Received: by us\nfilter-dataline|0b|d1|.\n");
+  smtpd->say("filter|0.7|1.2|smtp-in|commit|0b|c1|\n");
+  smtpd->hear("filter-result|0b|c1|proceed\n");
+  smtpd->data(".");
+  EXPECT_EQ(smtpd->answer(), "reject|451 4.3.1 Not enough storage for the message, try again later\n");
+  EXPECT_EQ(smtpd->leave(), 0);
+  EXPECT_NE(smtpd->errors().find(": File too large"), std::string::npos);
+}
+
+TEST(FilterProgram, AScanThatWaitsIsSentWhenThePlaceOfAnotherIsFree) {
+  ScriptedServer rspamd([](Peer& peer) { hear_request(peer), peer.say(reply(no_action)); });
+  Smtpd smtpd(with(rspamd, {"--max-scans", "1"}));
+  for (const std::string id : {"0a", "0b", "0c"}) {
+    smtpd.say("report|0.7|1.2|smtp-in|link-connect|" + id + "|mx.example.net|pass|192.0.2.1:99|192.0.2.9:25\n");
+    smtpd.say("filter|0.7|1.2|smtp-in|data-line|" + id + "|d0|.\n");
+  }
+  for (const std::string id : {"0a", "0b", "0c"}) smtpd.hear("filter-dataline|" + id + "|d0|.\n");
+  EXPECT_EQ(smtpd.leave(), 0);
+  EXPECT_EQ(rspamd.finish(), "");
+  EXPECT_EQ(rspamd.heard().size(), 3U);
 }
 
 TEST(FilterProgram, AsManyScansAtOnceAsTheHardLimitOfDescriptorsAllows) {
