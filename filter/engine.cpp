@@ -397,6 +397,9 @@ void Engine::turn_away(ScanId id, std::string_view why, TimePoint now) {
 }
 
 void Engine::start_scans(TimePoint now) {
+  while (!waiting_.empty() && waiting_.begin()->second.until <= now) {
+    turn_away(waiting_.begin()->first, "too many scans are under way: no turn in time", now);
+  }
   while (const auto id = queue_.next()) {
     scans_.insert(waiting_.extract(*id));
     Scan& scan = scans_.at(*id);
@@ -455,9 +458,7 @@ void Engine::abandon(Session& session) {
 }
 
 void Engine::tick(TimePoint now) {
-  while (!waiting_.empty() && waiting_.begin()->second.until <= now) {
-    turn_away(waiting_.begin()->first, "too many scans are under way: no turn in time", now);
-  }
+  start_scans(now);
   while (!scans_.empty() && scans_.begin()->second.until <= now) {
     const ScanId id = scans_.begin()->first;
     commands_.emplace_back(CancelScan{id});
