@@ -8,7 +8,8 @@ mkdir -p build
 build_packages=(g++ cmake ninja-build pkg-config libasio-dev libspdlog-dev libfmt-dev libsimdjson-dev libcli11-dev libtomlplusplus-dev
   libexpected-dev libsodium-dev)
 server_packages=(opensmtpd rspamd dovecot-lmtpd dovecot-sieve dnsmasq-base iproute2 util-linux python3)
-test_packages=(libgtest-dev libgmock-dev clang-14 libclang-rt-14-dev mandoc clamav-daemon python3-dkim)
+test_packages=(libgtest-dev libgmock-dev clang-14 libclang-rt-14-dev mandoc clamav-daemon python3-dkim
+  opensmtpd-filter-rspamd)
 
 fail() {
   printf '%s\n' "$@" >&2

@@ -480,8 +480,8 @@ void Engine::decide(Session& session, const rspamd::ScanResult& result, TimePoin
     note_lost(session, *tx.message);
     return refuse(session, no_storage);
   }
-  Decision decision =
-      filter::decide(tx.message->head(), result, settings_.policy, tx.enforcement, {admd_, session.client.mta_name});
+  Decision decision = filter::decide(tx.message->head(), result, settings_.policy, tx.enforcement,
+                                     {admd_, session.client.mta_name}, tx.scan_wanted ? now - *tx.scan_wanted : Duration());
   if (result) {
     append_field(tx.log, "action", result->action);
     counters_.add("action", result->action);

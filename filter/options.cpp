@@ -29,6 +29,7 @@ struct Values {
   unsigned max_queue = 2048;
   std::string memory = "64M";
   std::string spool = "/var/tmp";
+  std::string spam_headers = "milter";
   bool submission = false;
   std::string record;
   std::string log_target = "syslog";
@@ -165,6 +166,8 @@ void declare(CLI::App& app, Values& values) {
       "Where messages go that find no memory. Each has a file of its own there that has no name, is readable by its owner only, "
       "and is gone with the message. When the directory cannot hold it, that message is answered with a temporary failure. Read "
       "at start only.");
+  row("--spam-headers", values.spam_headers, "milter|rspamc|filter-rspamd", one_of("milter|rspamc|filter-rspamd"),
+      "The header fields by which Sieve is to know spam. See `Headers` below.");
   app.add_flag("--submission", values.submission,
                "Do what smtpd does to submitted mail after its filters already before the scan, so that a signature covers it. "
                "See `Submission` below.");
@@ -262,6 +265,7 @@ Result<AppSettings> settings_of(const Values& values) {
     settings.engine.policy.actions.set(std::move(name), std::move(rule));
   }
   settings.engine.max_size = parse_size(values.max_size).value();
+  settings.engine.policy.spam_headers = parse_spam_headers(values.spam_headers).value();
   settings.engine.monitor = values.monitor;
   settings.engine.submission = values.submission;
   settings.connect_timeout = seconds(values.connect_timeout);

@@ -105,21 +105,20 @@ struct Plan {
   std::string refusal;
   std::string not_said;                  // a refusal that is not to be given
   std::vector<rspamd::AddHeader> marks;  // each takes the place of all others of its name
+  Spam spam = Spam::no;
   const ActionRule* subject = nullptr;
   std::string_view named;  // in X-Rspamd-Action, by which Sieve can act where smtpd cannot
 };
 
-std::vector<rspamd::AddHeader> marks_of(const rspamd::Verdict& verdict, const ActionRule& rule) {
-  if (!rule.header_name.empty()) return {{rule.header_name, rule.header_value, -1}};
-  if (verdict.action == "add header" && !verdict.spam_headers.empty()) return verdict.spam_headers;
-  return {{"X-Spam", "Yes", -1}};
+void mark(Plan& plan, const ActionRule& rule) {
+  if (rule.header_name.empty()) plan.spam = Spam::junk;
+  else plan.marks = {{rule.header_name, rule.header_value, -1}};
 }
 
 Plan plan_for(const rspamd::Verdict& verdict, const ActionMap& actions, Enforcement enforcement) {
   Plan plan;
   if (verdict.no_action) {
     plan.named = verdict.action;
-    if (verdict.action == "add header") plan.marks = verdict.spam_headers;
     return plan;
   }
   const bool instead = verdict.action == "reject" && !verdict.instead_of_reject.empty();
@@ -139,16 +138,17 @@ Plan plan_for(const rspamd::Verdict& verdict, const ActionMap& actions, Enforcem
     case Do::accept:
       break;
     case Do::header:
-      plan.marks = marks_of(verdict, *rule);
+      mark(plan, *rule);
       break;
     case Do::subject:
       plan.subject = rule;
+      plan.spam = Spam::subject;
       break;
     case Do::reject:
       if (enforcement == Enforcement::softened) {
         plan.not_said = std::move(refusal);
         const ActionRule* junk = actions.find("add header");
-        plan.marks = marks_of(verdict, junk->what == Do::header ? *junk : ActionRule{});
+        mark(plan, junk->what == Do::header ? *junk : ActionRule{});
         break;
       }
       [[fallthrough]];
@@ -176,8 +176,8 @@ void apply(const rspamd::Verdict& verdict, const Plan& plan, HeaderDecision& hea
     if (!subject.empty()) editor.replace("Subject", subject);
   }
   for (const auto& header : plan.marks) {
-    if (iequals(header.name, "X-Spam") && headers.marked_by_smtpd() && header.value == "Yes") continue;
-    insert(header.name, header.value, -1);
+    if (iequals(header.name, "X-Spam") && headers.marked_by_smtpd() && iequals(header.value, "Yes")) continue;
+    insert(header.name, header.value, header.order);
   }
   if (!plan.named.empty()) {
     const bool said = std::any_of(verdict.add_headers.begin(), verdict.add_headers.end(), [&](const rspamd::AddHeader& header) {
@@ -233,10 +233,12 @@ std::string refusal(std::string_view code, std::string_view enhanced, std::strin
 }
 
 Decision decide(std::string_view message, const rspamd::ScanResult& result, const Policy& policy, Enforcement enforcement,
-                const OwnNames& names) {
+                const OwnNames& names, Duration scan_time) {
+  const Marking marking{policy.spam_headers, scan_time};
   Plan plan;
   if (result) {
     plan = plan_for(*result, policy.actions, enforcement);
+    for (auto& header : spam_headers(marking, *result, plan.spam)) plan.marks.push_back(std::move(header));
   } else {
     std::string refusal = refusal_of(result.error().kind, policy.on_failure.of(result.error().kind));
     (enforcement == Enforcement::none ? plan.not_said : plan.refusal) = std::move(refusal);
@@ -252,7 +254,8 @@ Decision decide(std::string_view message, const rspamd::ScanResult& result, cons
   } else {
     mail::HeaderEditor editor = headers.editor();
     const rspamd::ScanFailure& failure = result.error();
-    editor.insert("X-Spam-Error", std::string(to_string(failure.kind)) + ": " + printable(failure.what, max_error_text), -1);
+    const std::string error = std::string(to_string(failure.kind)) + ": " + printable(failure.what, max_error_text);
+    for (const auto& header : spam_headers(marking, error)) editor.insert(header.name, header.value, header.order);
     if (!plan.not_said.empty()) editor.insert("X-Spam-Answer", plan.not_said, -1);
     decision.header_bytes = editor.bytes();
   }

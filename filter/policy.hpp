@@ -9,6 +9,7 @@
 
 #include "base/result.hpp"
 #include "filter/actions.hpp"
+#include "filter/spam_headers.hpp"
 #include "rspamd/verdict.hpp"
 
 namespace mailbridge::filter {
@@ -34,6 +35,7 @@ Result<OnError> parse_on_error(std::string_view word);
 struct Policy {
   OnFailure on_failure;
   ActionMap actions;
+  SpamHeaders spam_headers = SpamHeaders::milter;
 };
 
 enum class Enforcement {
@@ -61,7 +63,7 @@ struct OwnNames {
 // result, X-Spam, X-Spam-*, X-Spamd-*, X-Rspamd-* and Authentication-Results with an authserv-id of ours that stand below smtpd's
 // Received field are the client's, and go. That Received field itself stays, whatever rspamd wants removed (RFC 5321 4.4).
 Decision decide(std::string_view message, const rspamd::ScanResult& result, const Policy& policy, Enforcement enforcement,
-                const OwnNames& names);
+                const OwnNames& names, Duration scan_time = {});
 
 // As decide(), for a message that is accepted without a scan.
 Decision pass_unscanned(std::string_view message, const OwnNames& names);

@@ -344,6 +344,57 @@ TEST(Policy, RefusalsAreSoftenedOrOnlyTold) {
       << "marked as junk is marked here";
 }
 
+// Which fields the set marks spam with; when it does is the action map's and the enforcement's to say.
+TEST(Policy, OtherSpamHeadersMarkTheSameMessages) {
+  Verdict no_action = verdict("add header");
+  no_action.no_action = true;
+  const std::string rspamc = "X-Spam-Scanner: filter-mailbridge\r\nX-Spam-Scan-Time: 0.005\r\n";
+  struct Row {
+    std::string story;
+    Verdict verdict;
+    Enforcement enforcement;
+    Policy policy;
+    bool marked, marked_as_rspamc;
+  };
+  const Row rows[] = {
+      {"add header", verdict("add header"), Enforcement::all, {}, true, true},
+      {"rewrite subject", verdict("rewrite subject"), Enforcement::all, {}, false, true},
+      {"no action", verdict("no action"), Enforcement::all, {}, false, false},
+      {"custom", verdict("custom"), Enforcement::all, {}, false, false},
+      {"milter.no_action", no_action, Enforcement::all, {}, false, false},
+      {"a softened reject", verdict("reject"), Enforcement::softened, {}, true, true},
+      {"monitored", verdict("add header"), Enforcement::none, {}, false, false},
+      {"accepted by the map", verdict("add header"), Enforcement::all, mapped({"add header=accept"}), false, false},
+      {"marked otherwise by the map", verdict("add header"), Enforcement::all, mapped({"add header=header X-Junk: 1"}), false,
+       false},
+      {"marked by the map", verdict("discard"), Enforcement::all, mapped({"discard=header"}), true, true},
+  };
+  for (const Row& row : rows) {
+    const auto added = [&](SpamHeaders set) {
+      Policy policy = row.policy;
+      policy.spam_headers = set;
+      return decide(message, row.verdict, policy, row.enforcement, own, std::chrono::milliseconds(5)).header_bytes;
+    };
+    const std::string as_filter_rspamd = added(SpamHeaders::filter_rspamd);
+    EXPECT_EQ(as_filter_rspamd.starts_with("X-Spam: yes\r\nX-Spam-Score: 0 / 0\r\nReceived: "), row.marked) << row.story;
+    EXPECT_EQ(as_filter_rspamd.find("\nX-Spam: ") != std::string::npos, false) << row.story;
+    const std::string as_rspamc = added(SpamHeaders::rspamc);
+    EXPECT_NE(as_rspamc.find(rspamc + (row.marked_as_rspamc ? "X-Spam: yes\r\n" : "") + "X-Spam-Action: "), std::string::npos)
+        << row.story;
+  }
+}
+
+TEST(Policy, TheMarkOfSmtpdIsNotDoubled) {
+  const std::string marked = "X-Spam: Yes\r\n" + message;
+  for (const SpamHeaders set : {SpamHeaders::milter, SpamHeaders::rspamc, SpamHeaders::filter_rspamd}) {
+    Policy policy;
+    policy.spam_headers = set;
+    const std::string bytes = decide(marked, verdict("add header"), policy, Enforcement::all, own).header_bytes;
+    EXPECT_NE(bytes.find("X-Spam: Yes\r\nReceived: "), std::string::npos);
+    EXPECT_EQ(bytes.find("X-Spam: "), bytes.rfind("X-Spam: "));
+  }
+}
+
 TEST(Policy, SmtpdsOwnTraceStays) {
   const std::string traced = "Received: by us\r\n\tid 1\r\nReceived: by them\r\nFrom: a\r\nReceived: by others\r\n\r\n";
   struct Row {
