@@ -24,6 +24,8 @@ constexpr std::size_t output_turn = std::size_t{1024} * 1024;
 constexpr std::size_t symbols_logged = 5;
 // Far beyond what mail has; smtpd itself bounds a field, not the section.
 constexpr std::size_t max_head = std::size_t{4} * 1024 * 1024;
+// A body that rspamd rewrites may get another encoding or a footer: it may be twice as large as the message, and this.
+constexpr std::size_t rewriting_slack = std::size_t{1024} * 1024;
 // The exchange with rspamd ends itself at the scan's deadline; should its driver be stuck, we do not wait for longer than this.
 constexpr Duration grace = std::chrono::seconds(1);
 
@@ -419,7 +421,11 @@ void Engine::start_scan(Session& session, Scan& scan, ScanId id, TimePoint now) 
   rspamd::ScanRequest request = rspamd::scan_request(envelope, {settings_id, session.id}, tx.message->size());
   if (request.recipients_left_out > 0) append_field(tx.log, "rcpts_not_scanned", std::to_string(request.recipients_left_out));
   if (now > *tx.scan_wanted) append_field(tx.log, "queue_ms", milliseconds(now - *tx.scan_wanted));
-  commands_.emplace_back(StartScan{id, std::move(request.headers), tx.message, scan.until});
+  std::optional<rspamd::BodyBounds> rewritten_bounds;
+  if (settings_.allow_rewritten_body && tx.enforcement != Enforcement::none) {
+    rewritten_bounds = {budget_, 2 * tx.message->size() + rewriting_slack, max_dataline};
+  }
+  commands_.emplace_back(StartScan{id, std::move(request.headers), tx.message, scan.until, std::move(rewritten_bounds)});
   scan.until += grace;
 }
 
@@ -482,14 +488,16 @@ void Engine::decide(Session& session, const rspamd::ScanResult& result, TimePoin
   }
   Decision decision = filter::decide(tx.message->head(), result, settings_.policy, tx.enforcement,
                                      {admd_, session.client.mta_name}, tx.scan_wanted ? now - *tx.scan_wanted : Duration());
+  const bool applied = result && result->rewritten_body && *result->rewritten_body && decision.refusal.empty();
   if (result) {
     append_field(tx.log, "action", result->action);
     counters_.add("action", result->action);
     append_field(tx.log, "score", decimal(result->score) + "/" + decimal(result->required_score));
     append_field(tx.log, "symbols", top_symbols(result->symbols));
     if (result->has_rewritten_body) {
-      append_field(tx.log, "not_applied", "rewritten body");
-      counters_.add("not_applied", "rewritten body");
+      append_field(tx.log, applied ? "applied" : "not_applied",
+                   result->rewritten_body ? "rewritten body" : result->rewritten_body.error().what);
+      if (!applied) counters_.add("not_applied", "rewritten body");
     }
     for (const std::string& name : result->unsupported) {
       append_field(tx.log, "not_applied", name);
@@ -504,6 +512,10 @@ void Engine::decide(Session& session, const rspamd::ScanResult& result, TimePoin
   for (const std::string& name : decision.dropped_headers) append_field(tx.log, "header_dropped", name);
   if (tx.scan_wanted) append_field(tx.log, "scan_ms", milliseconds(now - *tx.scan_wanted));
   if (!decision.refusal.empty()) return refuse(session, decision.refusal);
+  if (applied) {
+    tx.message = *result->rewritten_body;
+    decision.body_from = 0;
+  }
   proceed(session, std::move(decision));
 }
 

@@ -42,6 +42,7 @@
 #include "mail/budget.hpp"
 #include "mail/envelope.hpp"
 #include "mail/message.hpp"
+#include "rspamd/rewritten_body.hpp"
 #include "rspamd/verdict.hpp"
 
 namespace mailbridge::filter {
@@ -56,6 +57,7 @@ struct Settings {
   std::string spool = "/var/tmp";                      // the directory they go to beyond it
   std::size_t max_scans = 256;                         // at once
   std::size_t max_queue = 2048;                        // of those that wait for their turn
+  bool allow_rewritten_body = false;
   bool submission = false;    // do what smtpd would do to a submitted header section before the scan (mail/submission.hpp)
   bool out_of_order = false;  // the configuration is broken: register, and answer every message with a temporary failure
 };
@@ -65,6 +67,7 @@ struct StartScan {
   std::string headers;  // rspamd::ScanRequest's
   std::shared_ptr<const mail::Message> message;
   TimePoint until;
+  std::optional<rspamd::BodyBounds> rewritten_bounds;  // a rewritten body is wanted
 };
 struct CancelScan {
   ScanId id;

@@ -31,6 +31,7 @@ struct Values {
   std::string spool = "/var/tmp";
   std::string spam_headers = "milter";
   bool submission = false;
+  bool allow_rewritten_body = false;
   std::string record;
   std::string log_target = "syslog";
   std::string log_level = "info";
@@ -171,6 +172,9 @@ void declare(CLI::App& app, Values& values) {
   app.add_flag("--submission", values.submission,
                "Do what smtpd does to submitted mail after its filters already before the scan, so that a signature covers it. "
                "See `Submission` below.");
+  app.add_flag("--allow-rewritten-body", values.allow_rewritten_body,
+               "Let rspamd replace the body of a message. Without this option a body that its rules rewrote is only logged, see "
+               "`Rewritten bodies` below.");
   row("--record", values.record, "DIRECTORY", {},
       "Write everything, mail included, to a transcript in this directory. All that is said between smtpd, rspamd and the filter "
       "goes to a "
@@ -267,6 +271,7 @@ Result<AppSettings> settings_of(const Values& values) {
   settings.engine.max_size = parse_size(values.max_size).value();
   settings.engine.policy.spam_headers = parse_spam_headers(values.spam_headers).value();
   settings.engine.monitor = values.monitor;
+  settings.engine.allow_rewritten_body = values.allow_rewritten_body;
   settings.engine.submission = values.submission;
   settings.connect_timeout = seconds(values.connect_timeout);
   settings.engine.max_scans = values.max_scans;

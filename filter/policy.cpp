@@ -238,6 +238,10 @@ Decision decide(std::string_view message, const rspamd::ScanResult& result, cons
   Plan plan;
   if (result) {
     plan = plan_for(*result, policy.actions, enforcement);
+    if (!result->rewritten_body && plan.refusal.empty()) {  // the header edits of a verdict belong to its body
+      const rspamd::ScanFailure failure{rspamd::ScanFailure::Kind::unreadable, result->rewritten_body.error().what};
+      return decide(message, tl::unexpected(failure), policy, enforcement, names, scan_time);
+    }
     for (auto& header : spam_headers(marking, *result, plan.spam)) plan.marks.push_back(std::move(header));
   } else {
     std::string refusal = refusal_of(result.error().kind, policy.on_failure.of(result.error().kind));

@@ -14,11 +14,12 @@ constexpr std::size_t max_reason = 200;
 
 }  // namespace
 
-Exchange::Exchange(std::string head, std::shared_ptr<const mail::Message> message, TimePoint deadline, std::size_t reply_cap)
+Exchange::Exchange(std::string head, std::shared_ptr<const mail::Message> message, TimePoint deadline, std::size_t reply_cap,
+                   const std::optional<BodyBounds>& rewritten_bounds)
     : first_(std::move(head)),
       message_(std::move(message)),
       deadline_(deadline),
-      reader_(reply_cap),
+      reader_(reply_cap, rewritten_bounds),
       result_(tl::unexpected(ScanFailure{ScanFailure::Kind::unreachable, "the scan has not ended"})) {
   while (message_sent_ < max_in_first_write) {
     const std::string_view piece = message_->from(message_sent_).substr(0, max_in_first_write - message_sent_);
@@ -87,7 +88,10 @@ void Exchange::judge() {
   if (const auto& fault = reader_.fault()) return fail(ScanFailure::Kind::unreadable, fault->what);
   if (!unsent().empty()) return fail(ScanFailure::Kind::unreadable, "a verdict came before the whole message was sent");
   ScanResult result = parse_verdict(reply.body);
-  if (result) result->has_rewritten_body = reply.rewritten_size > 0;
+  if (result) {
+    result->has_rewritten_body = reply.has_offset;
+    result->rewritten_body = reader_.take_rewritten_body();
+  }
   finish(std::move(result));
 }
 

@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -22,9 +23,10 @@ namespace mailbridge::rspamd {
 
 class Exchange {
  public:
-  // `head` is ScanRequest's; the message must not change any more. The deadline is the whole exchange's.
+  // `head` is ScanRequest's; the message must not change any more. The deadline is the whole exchange's. A rewritten body
+  // is kept when it has bounds.
   Exchange(std::string head, std::shared_ptr<const mail::Message> message, TimePoint deadline,
-           std::size_t reply_cap = default_reply_cap);
+           std::size_t reply_cap = default_reply_cap, const std::optional<BodyBounds>& rewritten_bounds = std::nullopt);
 
   Step next(TimePoint now) const;
   void sent(std::size_t n);

@@ -82,6 +82,7 @@ void HttpReplyReader::take(std::string_view& bytes, std::size_t most) {
   if (kept.size() > max_body_ - reply_.body.size()) return broken(Errc::too_large, "the reply is larger than the bound set");
   reply_.body += kept;
   reply_.rewritten_size += part.size() - kept.size();
+  if (rewritten_) rewritten_->append(part.substr(kept.size()));
   bytes.remove_prefix(part.size());
 }
 
@@ -183,6 +184,7 @@ void HttpReplyReader::on_chunk_size(std::string_view line) {
 
 void HttpReplyReader::finish() {
   if (message_offset_.value_or(0) > reply_.body.size()) return broken(Errc::malformed, "Message-Offset lies beyond the reply");
+  reply_.has_offset = message_offset_.has_value();
   state_ = State::complete;
 }
 

@@ -10,11 +10,14 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "base/result.hpp"
+#include "rspamd/rewritten_body.hpp"
 
 namespace mailbridge::rspamd {
 
@@ -24,9 +27,9 @@ inline constexpr std::size_t default_reply_cap = std::size_t{4} * 1024 * 1024;
 struct HttpReply {
   int status = 0;  // 0 until the status line is there
   std::string reason;
-  std::string body;  // up to Message-Offset where given
-  std::size_t rewritten_size =
-      0;  // of what follows Message-Offset: a rewritten mail, which may be as large as the mail; not kept
+  std::string body;                // up to Message-Offset where given
+  bool has_offset = false;         // Message-Offset was given: a rewritten body follows, be it empty
+  std::size_t rewritten_size = 0;  // of that body, which may be as large as the mail
 };
 
 class HttpReplyReader {
@@ -34,7 +37,11 @@ class HttpReplyReader {
   static constexpr std::size_t max_line = 8192;   // rspamd's longest is a reason phrase with an error text
   static constexpr std::size_t max_head = 65536;  // all status lines, headers and trailers; rspamd itself takes 80 KiB
 
-  explicit HttpReplyReader(std::size_t max_body) : max_body_(max_body) {}
+  // A rewritten body is kept when it has bounds.
+  explicit HttpReplyReader(std::size_t max_body, const std::optional<BodyBounds>& rewritten_bounds = std::nullopt)
+      : max_body_(max_body) {
+    if (rewritten_bounds) rewritten_.emplace(*rewritten_bounds);
+  }
 
   void receive(std::string_view bytes);
   void close();  // no more will come: completes a body that lasts until then
@@ -42,6 +49,12 @@ class HttpReplyReader {
   bool complete() const { return state_ == State::complete; }
   const std::optional<Fault>& fault() const { return fault_; }
   const HttpReply& reply() const { return reply_; }  // status and reason from the status line on, all when complete
+
+  // Of a complete reply, once; null when there is none or it was not to be kept.
+  Result<std::shared_ptr<mail::Message>> take_rewritten_body() {
+    if (!rewritten_ || !reply_.has_offset) return nullptr;
+    return rewritten_->finish();
+  }
 
  private:
   enum class State { status_line, header, sized_body, open_body, chunk_size, chunk_data, chunk_end, trailer, complete };
@@ -64,6 +77,7 @@ class HttpReplyReader {
   std::size_t remaining_ = 0;  // of the body, or of the chunk
   std::optional<std::size_t> content_length_;
   std::optional<std::size_t> message_offset_;
+  std::optional<RewrittenBody> rewritten_;
   bool chunked_ = false;
 };
 

@@ -3,12 +3,16 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include <tl/expected.hpp>
+
+#include "base/result.hpp"
+#include "mail/message.hpp"
 
 namespace mailbridge::rspamd {
 
@@ -39,12 +43,13 @@ struct Verdict {
   std::string smtp_message;     // free text; empty when there is none
   std::vector<Symbol> symbols;  // in the order of the reply
   std::vector<std::string> dkim_signatures;
-  std::vector<AddHeader> add_headers;        // in the order of the reply
-  std::vector<RemoveHeader> remove_headers;  // in the order of the reply
-  std::vector<AddHeader> spam_headers;       // milter.spam_header; a bare string is the value of X-Spam
-  bool no_action = false;                    // milter.no_action: headers only
-  std::string instead_of_reject;             // milter.reject: "discard", "quarantine" or empty
-  bool has_rewritten_body = false;           // a rewritten message followed the JSON
+  std::vector<AddHeader> add_headers;                               // in the order of the reply
+  std::vector<RemoveHeader> remove_headers;                         // in the order of the reply
+  std::vector<AddHeader> spam_headers;                              // milter.spam_header; a bare string is the value of X-Spam
+  bool no_action = false;                                           // milter.no_action: headers only
+  std::string instead_of_reject;                                    // milter.reject: "discard", "quarantine" or empty
+  bool has_rewritten_body = false;                                  // a rewritten body followed the JSON
+  Result<std::shared_ptr<mail::Message>> rewritten_body = nullptr;  // where it was to be kept, or why it is of no use
   // What of `milter` is not done: change_from, add_rcpt, del_rcpt where the reply has them; add_headers, remove_headers,
   // spam_header, dkim-signature where a part of them was left out (no field name, not text, beyond a bound).
   std::vector<std::string> unsupported;

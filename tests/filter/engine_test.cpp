@@ -577,6 +577,69 @@ TEST_F(ScanLimitTest, WhoLeavesMakesRoomAtOnce) {
   EXPECT_EQ(begun(), (Ids{1, 3})) << "and so is the scan";
 }
 
+// The longest line smtpd takes back, and a byte more.
+TEST_F(EngineTest, ARewrittenBodyHoldsNoLineThatSmtpdCannotTakeBack) {
+  Settings settings;
+  settings.allow_rewritten_body = true;
+  engine.use(settings);
+  ScanId scan = 0;
+  for (const auto& [line, fits] :
+       {std::pair(std::string(max_dataline, 'x'), true), std::pair("." + std::string(max_dataline - 2, 'x'), true),
+        std::pair(std::string(max_dataline + 1, 'x'), false), std::pair("." + std::string(max_dataline - 1, 'x'), false)}) {
+    smtpd(begin("0a") + mail("0a"));
+    ASSERT_TRUE(started.at(++scan).rewritten_bounds);
+    rspamd::RewrittenBody body(*started.at(scan).rewritten_bounds);
+    body.append(line);
+    rspamd::Verdict verdict;
+    verdict.action = "no action";
+    verdict.has_rewritten_body = true;
+    verdict.rewritten_body = body.finish();
+    engine.scan_finished(scan, verdict, t0 + 5ms);
+    const std::string dot = line[0] == '.' ? "." : "";
+    EXPECT_TRUE(output() == (fits ? "filter-dataline|0a|d0|Received: by us\nfilter-dataline|0a|d0|Subject: x\n"
+                                    "filter-dataline|0a|d0|\nfilter-dataline|0a|d0|" +
+                                        dot + line + "\nfilter-dataline|0a|d0|.\n"
+                                  : "filter-dataline|0a|d0|.\n"));
+    smtpd(commit("0a"));
+    EXPECT_EQ(output(), "filter-result|0a|c0|" +
+                            std::string(fits ? "proceed" : "reject|451 4.3.0 Message could not be scanned, try again later") +
+                            "\n");
+    smtpd(report("0a", "link-disconnect"));
+    EXPECT_NE(
+        notes.back().find(fits ? " applied=\"rewritten body\"" : " not_applied=\"a line of the rewritten body is too long\""),
+        std::string::npos);
+  }
+}
+
+TEST_F(EngineTest, ARefusalDoesNotDependOnTheBody) {
+  Settings settings;
+  settings.allow_rewritten_body = true;
+  engine.use(settings);
+  smtpd(begin("0a") + mail("0a"));
+  rspamd::Verdict verdict;
+  verdict.action = "reject";
+  verdict.has_rewritten_body = true;
+  verdict.rewritten_body = fail(Errc::too_large, "too large");
+  engine.scan_finished(1, verdict, t0 + 5ms);
+  smtpd(commit("0a"));
+  EXPECT_EQ(output(), "filter-dataline|0a|d0|.\nfilter-result|0a|c0|reject|554 5.7.1 Spam message rejected\n");
+}
+
+TEST_F(EngineTest, ARewrittenBodyIsWantedOnlyWhenItIsAllowedAndEnforced) {
+  smtpd(begin("0a") + mail("0a"));
+  EXPECT_FALSE(started.at(1).rewritten_bounds);
+  Settings settings;
+  settings.allow_rewritten_body = true;
+  engine.use(settings);
+  smtpd(begin("0b") + mail("0b"));
+  ASSERT_TRUE(started.at(2).rewritten_bounds);
+  EXPECT_EQ(started.at(2).rewritten_bounds->max_size, 2 * started.at(2).message->size() + 1024 * 1024);
+  settings.monitor = true;
+  engine.use(settings);
+  smtpd(begin("0c") + mail("0c"));
+  EXPECT_FALSE(started.at(3).rewritten_bounds);
+}
+
 TEST_F(EngineTest, EndOfInputEndsEverything) {
   smtpd(begin("0a") + mail("0a") + begin("0b"));
   engine.end_of_input();

@@ -142,7 +142,8 @@ TEST(Exchange, Outcomes) {
       {"100 first", "HTTP/1.1 100 Continue\r\n\r\n" + reply_of(ham), Then::open, verdict},
       {"rewritten body", reply_of(ham + "Subject: x", "Message-Offset: " + std::to_string(ham.size()) + "\r\n"), Then::open,
        verdict + " rewritten body"},
-      {"rewritten to nothing", reply_of(ham, "Message-Offset: " + std::to_string(ham.size()) + "\r\n"), Then::open, verdict},
+      {"rewritten to nothing", reply_of(ham, "Message-Offset: " + std::to_string(ham.size()) + "\r\n"), Then::open,
+       verdict + " rewritten body"},
       {"offset within the JSON", reply_of(ham, "Message-Offset: 5\r\n"), Then::open,
        "unreadable: the reply is not a JSON object"},
 

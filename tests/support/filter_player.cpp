@@ -315,7 +315,8 @@ class Player {
       if (named != names_.end()) scan.server = static_cast<std::size_t>(named - names_.begin());
     }
     const std::string start = rspamd::request_start("POST /checkv2", settings_.upstreams[scan.server].endpoint);
-    scan.exchange.emplace(start + scan.command.headers, scan.command.message, scan.command.until);
+    scan.exchange.emplace(start + scan.command.headers, scan.command.message, scan.command.until, rspamd::default_reply_cap,
+                          scan.command.rewritten_bounds);
     scan.sent = 0;
   }
 
@@ -357,7 +358,7 @@ class Player {
   filter::Engine engine_;
   rspamd::Upstreams upstreams_{settings_.upstreams};
   const std::vector<std::string> names_ = names(settings_.upstreams);
-  SmtpdHost host_;
+  SmtpdHost host_{settings_.engine.allow_rewritten_body};
   std::map<unsigned, Scan> scans_;
   std::map<unsigned, Foreseen> foreseen_;
   TimePoint now_ = TimePoint(std::chrono::hours(1));

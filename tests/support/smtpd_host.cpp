@@ -140,7 +140,7 @@ void SmtpdHost::result(Session& session, std::string_view verdict) {
   }
   if (verdict != "proceed") return broken("an answer smtpd does not know", verdict);
   const Stream& stream = session.stream;
-  if (is_commit && stream.dotted && body(stream.in) != body(stream.out)) broken("a body that was altered");
+  if (is_commit && stream.dotted && !bodies_may_change_ && body(stream.in) != body(stream.out)) broken("a body that was altered");
 }
 
 void SmtpdHost::settled() {

@@ -16,6 +16,8 @@ namespace mailbridge::testing {
 
 class SmtpdHost {
  public:
+  explicit SmtpdHost(bool bodies_may_change = false) : bodies_may_change_(bodies_may_change) {}
+
   // What smtpd says, whole lines or not, before the filter hears it.
   void said(std::string_view bytes);
   // What the filter wrote.
@@ -51,6 +53,7 @@ class SmtpdHost {
   LineBuffer in_{1 << 20};
   LineBuffer out_{1 << 20};
   std::map<std::uint64_t, Session> sessions_;
+  const bool bodies_may_change_;
   bool ready_ = false;
   std::vector<std::string> violations_;
 };
