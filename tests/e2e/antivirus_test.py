@@ -13,6 +13,7 @@ from stack import ROOT, Server, StackTest, connect, header, main, run
 
 CONF = ROOT / "smtpd-conf/antivirus"
 CLAMD_CONF = "/etc/clamav/clamd.conf"
+ANTIVIRUS = "/etc/rspamd/local.d/antivirus.conf"
 SOCKET = "/run/clamav/clamd.ctl"
 
 # In pieces: scanners would eat this file. https://www.eicar.org/download-anti-malware-testfile/
@@ -118,9 +119,17 @@ class AntivirusTest(StackTest):
         self.refused(with_attachment("clamd is back", EICAR), refusal("Mailbridge.Test.EICAR"))
 
     def test_clamd_hangs(self):
+        with self.changed(self.stack.rspamd, ANTIVIRUS, "timeout = 8.0", "timeout = 1.0"):
+            self.refused_while_clamd_hangs(UNAVAILABLE)
+
+    def test_not_looked_at_in_time(self):
+        with self.changed(self.stack.rspamd, "/etc/rspamd/local.d/options.inc", "task_timeout = 20s", "task_timeout = 1s"):
+            self.refused_while_clamd_hangs("451 4.7.1 timeout processing message")
+
+    def refused_while_clamd_hangs(self, reply):
         self.clamd.pause()
         try:
-            self.refused(message("clamd hangs"), UNAVAILABLE)
+            self.refused(message("clamd hangs"), reply)
         finally:
             self.clamd.resume()
 
@@ -137,7 +146,7 @@ class AntivirusTest(StackTest):
         self.assertIn(b"CLAM_VIRUS_FAIL(0.00)", header(stored, b"X-Spamd-Result")[0])
 
     def test_by_parts_texts_are_not_looked_at(self):
-        with self.changed(self.stack.rspamd, "/etc/rspamd/local.d/antivirus.conf", "scan_mime_parts = false", ""):
+        with self.changed(self.stack.rspamd, ANTIVIRUS, "scan_mime_parts = false", ""):
             self.accepted(message("by parts", b"before " + MARKER + b" after\r\n"))
             self.refused(with_attachment("a part", EICAR), refusal("Mailbridge.Test.EICAR"))
         self.stack.wait_mail("alice@example.org", b"Subject: by parts\n")
