@@ -8,7 +8,7 @@ mkdir -p build
 build_packages=(g++ cmake ninja-build pkg-config libasio-dev libspdlog-dev libfmt-dev libsimdjson-dev libcli11-dev libtomlplusplus-dev
   libexpected-dev libsodium-dev)
 server_packages=(opensmtpd rspamd dovecot-lmtpd dovecot-sieve dnsmasq-base iproute2 util-linux python3)
-test_packages=(libgtest-dev libgmock-dev clang-14 libclang-rt-14-dev mandoc clamav-daemon python3-dkim
+test_packages=(libgtest-dev libgmock-dev clang-14 libclang-rt-14-dev mandoc clamav-daemon redis-server python3-dkim
   opensmtpd-filter-rspamd)
 
 fail() {
@@ -67,9 +67,9 @@ need() {
   step "reading the package lists" apt-get update -q
   step "installing missing packages (${#missing[@]})" without_services \
     apt-get install -y -q -o Dpkg::Use-Pty=0 --no-remove --no-install-recommends "${missing[@]}"
-  if [[ -d /run/systemd/system && " ${missing[*]} " =~ " "(opensmtpd|rspamd|dovecot-lmtpd|clamav-daemon)" " ]]; then
+  if [[ -d /run/systemd/system && " ${missing[*]} " =~ " "(opensmtpd|rspamd|dovecot-lmtpd|clamav-daemon|redis-server)" " ]]; then
     echo "   No service was started. Debian enables them for the next boot; if you do not want that:"
-    echo "   systemctl disable opensmtpd rspamd dovecot clamav-daemon clamav-freshclam"
+    echo "   systemctl disable opensmtpd rspamd dovecot clamav-daemon clamav-freshclam redis-server"
   fi
 }
 
