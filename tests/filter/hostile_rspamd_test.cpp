@@ -9,6 +9,7 @@
 #include "base/transcript.hpp"
 #include "tests/rspamd/recordings.hpp"
 #include "tests/support/filter_player.hpp"
+#include "tests/support/smtpd_host.hpp"
 
 namespace mailbridge::testing {
 namespace {
@@ -89,6 +90,28 @@ std::vector<std::string> with(std::vector<std::string> added) {
   std::vector<std::string> all = as_it_came;
   all.insert(all.end(), added.begin(), added.end());
   return all;
+}
+
+// The tests below rely on it.
+TEST(SmtpdHost, KnowsAnAddedFieldFromWhatIsNone) {
+  struct Row {
+    std::string line;
+    bool field;
+  };
+  const Row rows[] = {
+      {"X-A: 1", true},    {"X-A:", true},       {"\tfolded", true}, {"from: smtpd itself\r", true},
+      {"no colon", false}, {": no name", false}, {"X A: 1", false},  {" \t", false},
+      {"X-A: 1\r", false}, {"X-A: \x01", false}, {"\tX\x1b", false}, {"X-A: " + std::string(994, 'x'), false},
+  };
+  for (const Row& row : rows) {
+    SmtpdHost host;
+    host.said("report|0.7|1.2|smtp-in|link-connect|0a|x|pass|192.0.2.1:99|192.0.2.9:25\n");
+    for (const char* line : {"from: smtpd itself\r", "", "body", "."})
+      host.said("filter|0.7|1.2|smtp-in|data-line|0a|d0|" + std::string(line) + "\n");
+    for (const std::string& line : {row.line, std::string(), std::string("body"), std::string(".")})
+      host.heard("filter-dataline|0a|d0|" + line + "\n");
+    EXPECT_EQ(host.violations().empty(), row.field) << row.line;
+  }
 }
 
 TEST(HostileRspamd, Verdicts) {
