@@ -124,7 +124,7 @@ void declare(CLI::App& app, Values& values) {
       "Accept messages of this class without a scan. See `Classes` below.")
       ->allow_extra_args(false);
   row("--connect-timeout", values.connect_timeout, "SECONDS", seconds_up_to(60),
-      "How long reaching rspamd may take. From 0.1 to 60.");
+      "How long reaching one server of rspamd may take. From 0.1 to 60.");
   row("--scan-timeout", values.scan_timeout, "SECONDS", seconds_up_to(600),
       "How long the whole scan may take, connecting included. From 0.1 to 600. Clients wait for a reply to their message for 10 "
       "minutes "

@@ -7,7 +7,6 @@
 #include <atomic>
 #include <cerrno>
 #include <exception>
-#include <system_error>
 #include <thread>
 #include <utility>
 #include <variant>
@@ -155,7 +154,7 @@ void Target::look_up() {
         name->under_way = false;
       }
     }).detach();
-  } catch (const std::system_error& error) {
+  } catch (const std::exception& error) {  // no thread, no memory
     name_->take({{}, std::string("looking the name up: ") + error.what()});
   }
 }
