@@ -700,7 +700,9 @@ TEST(FilterProgram, AScanThatWaitsIsSentWhenThePlaceOfAnotherIsFree) {
   Smtpd smtpd(with(rspamd, {"--max-scans", "1"}));
   for (const std::string id : {"0a", "0b", "0c"}) {
     smtpd.say("report|0.7|1.2|smtp-in|link-connect|" + id + "|mx.example.net|pass|192.0.2.1:99|192.0.2.9:25\n");
-    smtpd.say("filter|0.7|1.2|smtp-in|data-line|" + id + "|d0|.\n");
+    for (const std::string line : {"Received: by us", "Subject: x", "."}) {
+      smtpd.say("filter|0.7|1.2|smtp-in|data-line|" + id + "|d0|" + line + "\n");
+    }
   }
   for (const std::string id : {"0a", "0b", "0c"}) smtpd.hear("filter-dataline|" + id + "|d0|.\n");
   EXPECT_EQ(smtpd.leave(), 0);
