@@ -41,6 +41,7 @@ class MemoryTest(StackTest):
         self.accepted(mail)
         stored = self.stack.wait_mail("alice@example.org", b"Subject: a large mail\n", seconds=60)
         self.assertTrue(stored.partition(b"\n\n")[2] == mail.partition(b"\r\n\r\n")[2].replace(b"\r\n", b"\n"))
+        self.our_line('action=.* scan_ms=.* answer=proceed')
         self.assertLess(self.filter_peak(), 16 << 20)
 
     def test_a_full_disk_defers_one_mail_alone(self):
@@ -61,5 +62,5 @@ class MemoryTest(StackTest):
 
 
 if __name__ == "__main__":
-    main(filter_options=f"--memory {MEMORY} --spool {SPOOL} --scan-timeout 120", prepare=spool,
+    main(filter_options=f"--memory {MEMORY} --spool {SPOOL} --max-size 48M --scan-timeout 120", prepare=spool,
          smtpd_conf=lambda text: 'smtp max-message-size "64M"\n' + text)
