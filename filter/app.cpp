@@ -15,6 +15,7 @@
 #include <asio/io_context.hpp>
 #include <asio/posix/stream_descriptor.hpp>
 #include <asio/signal_set.hpp>
+#include <asio/post.hpp>
 #include <asio/steady_timer.hpp>
 
 #include "filter/confine.hpp"
@@ -145,7 +146,7 @@ class App {
         carry_on_after(error);  // a scan that did not start is given up at its deadline
       }
     }
-    write();
+    write_soon();
     if (const auto due = engine_.next_deadline(); due && due != deadline_.expiry()) {
       deadline_.expires_at(*due);
       deadline_.async_wait([this](const asio::error_code& error) {
@@ -165,9 +166,18 @@ class App {
   void carry_out(CancelScan& command) { scanner_.cancel(command.id); }
   void carry_out(StartScan& command) { scanner_.start(std::move(command)); }
 
+  // Once everything that is ready by now has been heard, so that what it leads to leaves in one piece.
+  void write_soon() {
+    if (writing_) return;
+    asio::post(io_, [this] {
+      writing_ = false;
+      write();
+    });
+    writing_ = true;
+  }
+
   // One window at a time, so that a long message leaves the other sessions their turn.
   void write() {
-    if (writing_) return;
     const std::string_view bytes = engine_.output();
     if (bytes.empty()) return;
     asio::error_code error;
@@ -175,11 +185,11 @@ class App {
     if (!error) written(bytes.substr(0, n));
     else if (error != asio::error::would_block && error != asio::error::try_again) return leave();
     if (engine_.output().empty()) return;
-    writing_ = true;
     out_.async_wait(asio::posix::stream_descriptor::wait_write, [this](const asio::error_code&) {
       writing_ = false;
       write();
     });
+    writing_ = true;
   }
 
   void written(std::string_view bytes) {
