@@ -18,7 +18,7 @@ class Counters {
   std::string line() const;
 
  private:
-  std::map<std::string, std::uint64_t, std::less<>> counts_;
+  std::map<std::string, std::uint64_t, std::less<>> counts_{{"mails", 0}};
 };
 
 }  // namespace mailbridge::filter

@@ -9,7 +9,7 @@ namespace {
 
 TEST(Counters, AreOneLine) {
   Counters counters;
-  EXPECT_EQ(counters.line(), "");
+  EXPECT_EQ(counters.line(), "mails=0");
   counters.add("result", "committed");
   counters.add("action", "add header");
   counters.add("action", "no\r\naction=\"x\"");
@@ -26,7 +26,7 @@ TEST(Counters, AreNotAsManyAsAPeerLikes) {
   const std::string line = counters.line();
   EXPECT_EQ(std::count(line.begin(), line.end(), '='), 65);
   EXPECT_NE(line.find("action.known=2"), std::string::npos);
-  EXPECT_NE(line.find("action.others=937"), std::string::npos) << line;
+  EXPECT_NE(line.find("action.others=938"), std::string::npos) << line;
 }
 
 }  // namespace

@@ -24,3 +24,16 @@ for word, verdict in pairs(verdicts) do
     end
   }
 end
+
+-- [untrace]: what milter_headers.conf can be told to do, and smtpd's own trace must survive.
+rspamd_config.TEST_UNTRACE = {
+  score = 0.0,
+  group = 'test',
+  callback = function(task)
+    local subject = task:get_header('Subject')
+    if subject and subject:find('[untrace]', 1, true) then
+      task:set_milter_reply({ remove_headers = { Received = 0 }, change_from = 'other@example.org' })
+      return true
+    end
+  end
+}
