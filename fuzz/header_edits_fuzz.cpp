@@ -231,8 +231,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const mail::HeaderSection section = mail::parse_headers(before);
 
   const filter::Decision decision =
-      filter::decide(before, script.result, {.on_failure = {.unreachable = filter::OnError::accept}}, filter::Enforcement::all,
-                     {own_name, "greeting.example.org"});
+      filter::decide(before, script.result, {.on_failure = {.unreachable = filter::OnError::accept}, .actions = {}},
+                     filter::Enforcement::all, {own_name, "greeting.example.org"});
   if (!decision.refusal.empty()) return 0;
   require(decision.body_from == section.size);
   const mail::HeaderSection after = mail::parse_headers(decision.header_bytes);

@@ -512,6 +512,8 @@ TEST(FilterProgram, AWrongOptionNeverTakesSmtpdDown) {
   crowded << "rspamd = [";
   for (int i = 0; i < 65; ++i) crowded << "'http://scan" << i << ".example.org',";
   crowded << "]\n" << std::flush;
+  const std::string list = ::testing::TempDir() + "networks." + std::to_string(getpid());
+  std::ofstream(list) << "# ours\n10.0.0.0/8\n10.0.0.0/33 # too narrow\n";
   struct Row {
     std::vector<std::string> arguments;
     std::string complaint;
@@ -526,6 +528,13 @@ TEST(FilterProgram, AWrongOptionNeverTakesSmtpdDown) {
       {{"--scan-timeout", "nan"}, "--scan-timeout: a number of seconds from 0.1 to 600 is wanted, not nan"},
       {{"--connect-timeout", "60.1"}, "--connect-timeout: a number of seconds from 0.1 to 60 is wanted, not 60.1"},
       {{"--on-error", "explode"}, "--on-error"},
+      {{"--max-size", "40 MB"}, "--max-size: a size such as 4096, 512K, 64M or 1G is wanted, not 40 MB"},
+      {{"--networks", list}, "--networks: " + list + ":3: an address or ADDRESS/BITS is wanted, not 10.0.0.0/33"},
+      {{"--recipients", "/nonexistent"}, "--recipients: /nonexistent: No such file or directory"},
+      {{"--skip", "friends"}, "--skip: one of authenticated, local, networks and recipients is wanted, not friends"},
+      {{"--settings-id", "friends=x"},
+       "--settings-id: one of authenticated, local, networks and recipients is wanted, not friends"},
+      {{"--action", "reject"}, "--action: NAME=DO is wanted, not reject"},
       {{"--config", path}, path + ":2: scan-timeout: "},
       {{"--config", "/nonexistent"}, "/nonexistent: No such file or directory"},
       {{"--help"}, "an option that only prints text has no place in smtpd.conf"},
@@ -551,6 +560,7 @@ TEST(FilterProgram, AWrongOptionNeverTakesSmtpdDown) {
     }
   }
   std::filesystem::remove(path);
+  std::filesystem::remove(list);
   std::filesystem::remove(crowd);
 }
 
