@@ -83,7 +83,10 @@ void Scanner::cancel(ScanId id) {
 }
 
 rspamd::Exchange Scanner::exchange_with(const Server& server, const StartScan& command) {
-  return {server.scan + command.headers, command.message, command.until, rspamd::default_reply_cap, command.rewritten_bounds};
+  return {{rspamd::scan_command, command.headers, command.message, {server.host}},
+          command.until,
+          rspamd::default_reply_cap,
+          command.rewritten_bounds};
 }
 
 template <class Machine, class Watch>

@@ -48,8 +48,7 @@ class Scanner {
   struct Server {
     rspamd::Upstream upstream;
     std::string name;  // for people and recordings
-    std::string scan;  // rspamd::request_start()
-    std::string ping;  // the whole request
+    std::string host;  // rspamd::host_of()
     net::Target target;
   };
   // The servers of one configuration. Scans and probes hold it.

@@ -11,8 +11,10 @@
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -20,6 +22,9 @@
 #include "base/transcript.hpp"
 #include "mail/message.hpp"
 #include "rspamd/exchange.hpp"
+#include "rspamd/outgoing.hpp"
+#include "rspamd/scan_request.hpp"
+#include "tests/support/sealed_peer.hpp"
 
 namespace {
 
@@ -28,7 +33,7 @@ using rspamd::Exchange;
 
 constexpr TimePoint start{};
 constexpr TimePoint deadline = start + std::chrono::seconds(30);
-constexpr std::string_view head = "POST /checkv2 HTTP/1.1\r\n\r\n";
+constexpr std::string_view headers = "User-Agent: fuzz\r\n\r\n";
 constexpr std::size_t cap = 8192;
 
 void require(bool holds, const char* what) {
@@ -38,7 +43,7 @@ void require(bool holds, const char* what) {
 }
 
 // next(), asked twice.
-Step step_of(const Exchange& exchange) {
+Step step_of(Exchange& exchange) {
   const Step step = exchange.next(start);
   const Step again = exchange.next(start);
   require(step.index() == again.index(), "next() is idempotent");
@@ -50,7 +55,7 @@ Step step_of(const Exchange& exchange) {
   return step;
 }
 
-bool is_done(const Exchange& exchange) { return std::holds_alternative<Done>(step_of(exchange)); }
+bool is_done(Exchange& exchange) { return std::holds_alternative<Done>(step_of(exchange)); }
 
 std::string send(Exchange& exchange, std::size_t most) {
   std::string bytes;
@@ -72,8 +77,8 @@ std::string show(const rspamd::ScanResult& result) {
                     std::to_string(v.has_rewritten_body);
   for (const auto& symbol : v.symbols) all += '\n' + symbol.name + ' ' + std::to_string(symbol.score);
   for (const auto& value : v.dkim_signatures) all += '\n' + value;
-  for (const auto* headers : {&v.add_headers, &v.spam_headers}) {
-    for (const auto& h : *headers) all += '\n' + h.name + ' ' + h.value + ' ' + std::to_string(h.order);
+  for (const auto* list : {&v.add_headers, &v.spam_headers}) {
+    for (const auto& h : *list) all += '\n' + h.name + ' ' + h.value + ' ' + std::to_string(h.order);
   }
   for (const auto& h : v.remove_headers) all += '\n' + h.name + ' ' + std::to_string(h.index);
   for (const auto& name : v.unsupported) all += '\n' + name;
@@ -94,10 +99,15 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   for (const auto& line : lines) {
     if (line.lane == 'M' && line.direction == '>') message->append_line(line.text.substr(0, line.text.find('\n')));
   }
-  std::string request(head);
-  while (request.size() < head.size() + message->size()) request += message->from(request.size() - head.size());
+  std::string request = "POST /checkv2 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: ";
+  request.append(std::to_string(message->size())).append("\r\n").append(headers);
+  const std::size_t head_size = request.size();
+  while (request.size() < head_size + message->size()) request += message->from(request.size() - head_size);
 
-  Exchange exchange(std::string(head), message, deadline, cap);
+  const auto exchange_of = [&](std::optional<rspamd::Sealing> sealing = {}) {
+    return Exchange({rspamd::scan_command, headers, message, {"localhost", std::move(sealing)}}, deadline, cap);
+  };
+  Exchange exchange = exchange_of();
   std::string sent, heard;
   bool done = false;
   Ending ending{Ending::Kind::timed_out};
@@ -141,11 +151,28 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
 
   // The same bytes in other cuts: the same result.
   if (sent == request) {
-    Exchange other(std::string(head), message, deadline, cap);
+    Exchange other = exchange_of();
     send(other, std::string::npos);
     for (const char c : heard) other.receive({&c, 1});
     if (ended) other.end(ending);
     require(is_done(other) && show(other.result()) == result, "cuts do not matter");
   }
+
+  // The same bytes sealed lead to the same, as far as they are a whole reply.
+  const auto outcome_of = [&](Exchange talk, std::string_view reply, std::size_t step) {
+    const std::string request_sent = send(talk, std::string::npos);
+    for (; !reply.empty(); reply.remove_prefix(std::min(step, reply.size()))) talk.receive(reply.substr(0, step));
+    talk.end({Ending::Kind::closed});
+    require(is_done(talk), "an ending ends it");
+    return std::pair(request_sent, talk.result());
+  };
+  const auto plain = outcome_of(exchange_of(), heard, std::string::npos).second;
+  const std::string reply = testing::sealed_reply(heard);
+  const auto [sealed_request, sealed] = outcome_of(exchange_of(testing::sealing()), reply, 1 + heard.size() % 4096);
+  require(testing::opened_request(sealed_request) == request, "what is sent is the request, sealed");
+  require(plain.has_value() == sealed.has_value() && (!plain || show(plain) == show(sealed)), "sealed or not does not matter");
+  std::string forged = reply;
+  forged[forged.size() - 1 - heard.size() / 2] ^= 1;
+  require(!outcome_of(exchange_of(testing::sealing()), forged, std::string::npos).second, "no verdict with a wrong MAC");
   return 0;
 }

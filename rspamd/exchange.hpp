@@ -8,27 +8,29 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 
 #include "base/conversation.hpp"
-#include "mail/message.hpp"
 #include "rspamd/http_reply.hpp"
+#include "rspamd/incoming.hpp"
+#include "rspamd/outgoing.hpp"
 #include "rspamd/verdict.hpp"
 
 namespace mailbridge::rspamd {
 
 class Exchange {
  public:
-  // `head` is ScanRequest's; the message must not change any more. The deadline is the whole exchange's. A rewritten body
-  // is kept when it has bounds.
-  Exchange(std::string head, std::shared_ptr<const mail::Message> message, TimePoint deadline,
-           std::size_t reply_cap = default_reply_cap, const std::optional<BodyBounds>& rewritten_bounds = std::nullopt);
+  // The deadline is the whole exchange's. A rewritten body is kept when it has bounds.
+  Exchange(Outgoing request, TimePoint deadline, std::size_t reply_cap = default_reply_cap,
+           const std::optional<BodyBounds>& rewritten_bounds = std::nullopt);
 
-  Step next(TimePoint now) const;
+  // See Outgoing: to be called until it is true, with pauses for others, before the first next().
+  bool prepare() { return done_ || request_->prepare(); }
+
+  Step next(TimePoint now);
   void sent(std::size_t n);
   void receive(std::string_view bytes);
   void end(const Ending& ending);
@@ -38,17 +40,13 @@ class Exchange {
   ScanResult result() && { return std::move(result_); }
 
  private:
-  std::string_view unsent() const;
   void judge();
   void finish(ScanResult result);
   void fail(ScanFailure::Kind kind, std::string what);
 
-  std::string first_;  // the head and the beginning of the message: a small mail leaves in one write
-  std::shared_ptr<const mail::Message> message_;
+  std::optional<Outgoing> request_;  // until done
+  std::optional<Incoming> reply_;
   TimePoint deadline_;
-  std::size_t first_sent_ = 0;
-  std::size_t message_sent_ = 0;
-  HttpReplyReader reader_;
   bool done_ = false;
   ScanResult result_;
 };

@@ -50,6 +50,10 @@ class HttpReplyReader {
   const std::optional<Fault>& fault() const { return fault_; }
   const HttpReply& reply() const { return reply_; }  // status and reason from the status line on, all when complete
 
+  // What has come of the body since it was last taken, without Message-Offset having a meaning. The bound is then on what was not
+  // taken yet.
+  std::string take_body() { return std::exchange(reply_.body, {}); }
+
   // Of a complete reply, once; null when there is none or it was not to be kept.
   Result<std::shared_ptr<mail::Message>> take_rewritten_body() {
     if (!rewritten_ || !reply_.has_offset) return nullptr;

@@ -13,19 +13,22 @@ constexpr std::size_t max_reason = 200;
 
 }  // namespace
 
-Ping::Ping(std::string head, TimePoint deadline)
-    : head_(std::move(head)),
+Outgoing ping_request(const Wire& wire) { return {"GET /ping", "\r\n", nullptr, wire}; }
+
+Ping::Ping(Outgoing request, TimePoint deadline)
+    : request_(std::move(request)),
       deadline_(deadline),
-      reader_(reply_cap),
+      reader_(reply_cap, request_.secret()),
       result_(mailbridge::fail(Errc::refused, "the ping has not ended")) {}
 
-Step Ping::next(TimePoint) const {
+Step Ping::next(TimePoint) {
   if (done_) return Done{};
-  if (sent_ == head_.size()) return Await{deadline_};
-  return Send{std::string_view(head_).substr(sent_), deadline_};
+  const std::string_view bytes = request_.unsent();
+  if (bytes.empty()) return Await{deadline_};
+  return Send{bytes, deadline_};
 }
 
-void Ping::sent(std::size_t n) { sent_ += std::min(n, head_.size() - sent_); }
+void Ping::sent(std::size_t n) { request_.sent(n); }
 
 void Ping::receive(std::string_view bytes) {
   if (done_) return;

@@ -9,16 +9,19 @@
 
 #include "base/conversation.hpp"
 #include "base/result.hpp"
-#include "rspamd/http_reply.hpp"
+#include "rspamd/incoming.hpp"
+#include "rspamd/outgoing.hpp"
 
 namespace mailbridge::rspamd {
 
+Outgoing ping_request(const Wire& wire);
+
 class Ping {
  public:
-  // `head` is the whole request; the deadline is that of the whole conversation.
-  Ping(std::string head, TimePoint deadline);
+  // Of ping_request(); the deadline is that of the whole conversation.
+  Ping(Outgoing request, TimePoint deadline);
 
-  Step next(TimePoint now) const;
+  Step next(TimePoint now);
   void sent(std::size_t n);
   void receive(std::string_view bytes);
   void end(const Ending& ending);
@@ -30,10 +33,9 @@ class Ping {
   void judge();
   void fail(Errc code, std::string_view what);
 
-  std::string head_;
+  Outgoing request_;
   TimePoint deadline_;
-  std::size_t sent_ = 0;
-  HttpReplyReader reader_;
+  Incoming reader_;
   bool done_ = false;
   Result<void> result_;
 };

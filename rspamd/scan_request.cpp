@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <string_view>
-#include <variant>
 
 #include "base/text.hpp"
 
@@ -28,19 +27,10 @@ bool is_one_address(std::string_view address) {
 
 }  // namespace
 
-std::string request_start(std::string_view request, const Endpoint& endpoint) {
-  std::string head(request);
-  head += " HTTP/1.1\r\n";
-  add(head, "Host", std::holds_alternative<UnixEndpoint>(endpoint) ? "localhost" : to_string(endpoint));
-  return head;
-}
-
-ScanRequest scan_request(const mail::Envelope& envelope, const ScanSettings& settings, std::size_t message_size) {
+ScanRequest scan_request(const mail::Envelope& envelope, const ScanSettings& settings) {
   ScanRequest request;
   std::string& headers = request.headers;
   headers.reserve(usual_size);
-  add(headers, "Connection", "close");
-  add(headers, "Content-Length", std::to_string(message_size));
   // Not "rspamc": to that name rspamd answers without greylisting, rate limits and training. No version: a recording stays
   // comparable.
   add(headers, "User-Agent", "filter-mailbridge");

@@ -1,5 +1,5 @@
-// The head of one scan: POST /checkv2 and what rspamd wants to know of the envelope. It is made of request_start() for the server
-// that is asked, and of headers that are the same for all.
+// The headers of one scan: what rspamd wants to know of the envelope, for whichever server is asked. Those of HTTP itself are
+// Outgoing's.
 // https://rspamd.com/doc/developers/protocol.html; what a header does in rspamd: its src/libserver/protocol.c.
 #pragma once
 
@@ -7,7 +7,6 @@
 #include <string>
 #include <string_view>
 
-#include "base/endpoint.hpp"
 #include "mail/envelope.hpp"
 
 namespace mailbridge::rspamd {
@@ -24,14 +23,13 @@ struct ScanRequest {
 
 // rspamd's HTTP parser resets the connection beyond this (HTTP_MAX_HEADER_SIZE).
 inline constexpr std::size_t max_request_head = std::size_t{80} * 1024;
-// A host name has 255 bytes at most, and there may be headers that only some servers get.
+// What Outgoing adds: a host name has 255 bytes at most, and there may be headers that only some servers get.
 inline constexpr std::size_t max_request_start = 1024;
 inline constexpr std::size_t max_headers = max_request_head - max_request_start;
 
-// The first line and Host: of "POST /checkv2", "GET /ping".
-std::string request_start(std::string_view request, const Endpoint& endpoint);
+inline constexpr std::string_view scan_command = "POST /checkv2";
 
 // Values are single printable lines and never empty: rspamd's worker aborts on some empty ones.
-ScanRequest scan_request(const mail::Envelope& envelope, const ScanSettings& settings, std::size_t message_size);
+ScanRequest scan_request(const mail::Envelope& envelope, const ScanSettings& settings);
 
 }  // namespace mailbridge::rspamd

@@ -11,6 +11,8 @@
 
 #include "filter/engine.hpp"
 #include "rspamd/exchange.hpp"
+#include "rspamd/outgoing.hpp"
+#include "rspamd/scan_request.hpp"
 #include "tests/support/smtpd_host.hpp"
 
 namespace {
@@ -173,7 +175,8 @@ TEST(Memory, AReplysSizeDoesNotMatter) {
     std::string piece;
     while (piece.size() < 64 * 1024) piece += row.repeated;
     const TimePoint until = t0 + std::chrono::seconds(30);
-    rspamd::Exchange exchange("", std::make_shared<mail::Message>(), until);
+    rspamd::Exchange exchange({rspamd::scan_command, "\r\n", std::make_shared<mail::Message>(), {}}, until);
+    exchange.sent(std::get<Send>(exchange.next(t0)).bytes.size());
     most_held = held;
     const std::size_t before = held;
     exchange.receive(row.begin);

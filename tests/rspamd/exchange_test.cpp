@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "recordings.hpp"
+#include "tests/support/sealed_peer.hpp"
 
 namespace mailbridge::rspamd {
 namespace {
@@ -14,7 +15,7 @@ using Kind = ScanFailure::Kind;
 
 const TimePoint start{};
 const TimePoint deadline = start + std::chrono::seconds(30);
-const std::string head = "POST /checkv2 HTTP/1.1\r\n\r\n";
+const std::string headers = "User-Agent: test\r\n\r\n";
 
 std::shared_ptr<const mail::Message> message_of(std::size_t lines) {
   auto message = std::make_shared<mail::Message>();
@@ -28,6 +29,15 @@ std::string bytes_of(const mail::Message& message) {
   std::string bytes;
   while (bytes.size() < message.size()) bytes += message.from(bytes.size());
   return bytes;
+}
+
+Exchange exchange_of(std::shared_ptr<const mail::Message> message) {
+  return Exchange({"POST /checkv2", headers, std::move(message), {}}, deadline);
+}
+
+std::string request_of(const mail::Message& message) {
+  return "POST /checkv2 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: " + std::to_string(message.size()) +
+         "\r\n" + headers + bytes_of(message);
 }
 
 // What the driver would write until the machine wants to read, in writes of at most `most` bytes.
@@ -56,7 +66,7 @@ std::string outcome(const Exchange& exchange) {
 enum class Then { open, closed, timed_out, failed };
 
 std::string answered(std::string_view reply, std::size_t step, Then then) {
-  Exchange exchange(head, message_of(1), deadline);
+  Exchange exchange = exchange_of(message_of(1));
   sent_by(exchange);
   for (; !reply.empty(); reply.remove_prefix(std::min(step, reply.size()))) exchange.receive(reply.substr(0, step));
   switch (then) {
@@ -76,8 +86,8 @@ std::string answered(std::string_view reply, std::size_t step, Then then) {
   return outcome(exchange);
 }
 
-std::string reply_of(const std::string& body, const std::string& headers = {}) {
-  return "HTTP/1.1 200 OK\r\n" + headers + "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
+std::string reply_of(const std::string& body, const std::string& more = {}) {
+  return "HTTP/1.1 200 OK\r\n" + more + "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
 }
 
 std::string chunked(const std::string& body) {
@@ -93,29 +103,30 @@ std::string chunked(const std::string& body) {
 
 TEST(Exchange, SmallMailLeavesInOneWrite) {
   const auto message = message_of(100);
-  Exchange exchange(head, message, deadline);
+  Exchange exchange = exchange_of(message);
   const Step step = exchange.next(start);
   ASSERT_TRUE(std::holds_alternative<Send>(step));
-  EXPECT_EQ(std::get<Send>(step).bytes, head + bytes_of(*message));
+  EXPECT_EQ(std::get<Send>(step).bytes, request_of(*message));
 }
 
 TEST(Exchange, LargeMailIsSentFromWhereItLies) {
   const auto message = message_of(100000);
   for (const std::size_t most : {std::string::npos, std::size_t{65536}, std::size_t{4099}}) {
-    Exchange exchange(head, message, deadline);
+    Exchange exchange = exchange_of(message);
     const std::string bytes = sent_by(exchange, most);
-    EXPECT_TRUE(bytes == head + bytes_of(*message)) << most;
+    EXPECT_TRUE(bytes == request_of(*message)) << most;
     EXPECT_TRUE(std::holds_alternative<Await>(exchange.next(start)));
   }
-  Exchange exchange(head, message, deadline);
+  Exchange exchange = exchange_of(message);
   const std::size_t first = std::get<Send>(exchange.next(start)).bytes.size();
   EXPECT_LT(first, 20000u);
   exchange.sent(first);
-  EXPECT_EQ(std::get<Send>(exchange.next(start)).bytes.data(), message->from(first - head.size()).data());
+  EXPECT_EQ(std::get<Send>(exchange.next(start)).bytes.data(),
+            message->from(first - (request_of(*message).size() - message->size())).data());
 }
 
 TEST(Exchange, AskedTwiceItAnswersTheSame) {
-  Exchange exchange(head, message_of(1), deadline);
+  Exchange exchange = exchange_of(message_of(1));
   EXPECT_EQ(std::get<Send>(exchange.next(start)).bytes.data(), std::get<Send>(exchange.next(start)).bytes.data());
   sent_by(exchange);
   EXPECT_EQ(std::get<Await>(exchange.next(start)).until, deadline);
@@ -175,6 +186,28 @@ TEST(Exchange, Outcomes) {
   }
 }
 
+TEST(Exchange, Sealed) {
+  const std::string ham = R"({"action":"no action","score":1})";
+  const auto outcome_of = [&](const std::string& reply, const Ending& ending) {
+    const auto message = message_of(50000);
+    Exchange exchange({"POST /checkv2", headers, message, {"localhost", testing::sealing()}}, deadline);
+    EXPECT_EQ(testing::opened_request(sent_by(exchange)), request_of(*message));
+    exchange.receive(reply);
+    exchange.end(ending);
+    EXPECT_TRUE(is_done(exchange));
+    return outcome(exchange);
+  };
+  const Ending closed{Ending::Kind::closed};
+  EXPECT_EQ(outcome_of(testing::sealed_reply(reply_of(ham)), closed), "verdict: no action 1.000000 0");
+  EXPECT_EQ(outcome_of(testing::sealed_reply("HTTP/1.1 500 no\r\nContent-Length: 13\r\n\r\n{\"error\":\"x\"}"), closed),
+            "http: 500 x");
+  EXPECT_EQ(outcome_of("", closed), "unreachable: the connection was closed without a reply, as with a wrong key");
+  EXPECT_EQ(outcome_of("HTTP/1.1 200 OK\r\n", closed), "unreachable: the connection was closed before the reply was complete");
+  EXPECT_EQ(outcome_of("", {Ending::Kind::failed, "Connection reset by peer"}), "unreachable: Connection reset by peer");
+  EXPECT_EQ(outcome_of(reply_of(ham), closed), "unreadable: the reply is not encrypted");
+  EXPECT_EQ(outcome_of("HTTP/1.1 404 no key\r\nContent-Length: 0\r\n\r\n", closed), "http: 404 no key");
+}
+
 TEST(Exchange, RepliesThatComeEarly) {
   struct Row {
     std::string reply;
@@ -185,7 +218,7 @@ TEST(Exchange, RepliesThatComeEarly) {
       {"HTTP/1.1 413 Too large\r\nContent-Length: 0\r\n\r\n", "http: 413 Too large"},
   };
   for (const Row& row : rows) {
-    Exchange exchange(head, message_of(10), deadline);
+    Exchange exchange = exchange_of(message_of(10));
     exchange.sent(std::get<Send>(exchange.next(start)).bytes.size() - 1);
     exchange.receive(row.reply.substr(0, 20));
     EXPECT_TRUE(std::holds_alternative<Send>(exchange.next(start)));
@@ -197,7 +230,7 @@ TEST(Exchange, RepliesThatComeEarly) {
 
 TEST(Exchange, TheReplyMayBeginWhileWeSend) {
   const std::string reply = reply_of(R"({"action":"no action"})");
-  Exchange exchange(head, message_of(1), deadline);
+  Exchange exchange = exchange_of(message_of(1));
   exchange.receive(reply.substr(0, 30));
   sent_by(exchange);
   exchange.receive(reply.substr(30));
@@ -205,7 +238,7 @@ TEST(Exchange, TheReplyMayBeginWhileWeSend) {
 }
 
 TEST(Exchange, AfterDoneNothingChanges) {
-  Exchange exchange(head, message_of(1), deadline);
+  Exchange exchange = exchange_of(message_of(1));
   EXPECT_FALSE(exchange.result());
   sent_by(exchange);
   exchange.sent(1000);
@@ -219,8 +252,8 @@ TEST(Exchange, AfterDoneNothingChanges) {
 }
 
 TEST(Exchange, EmptyMessage) {
-  Exchange exchange(head, std::make_shared<mail::Message>(), deadline);
-  EXPECT_EQ(sent_by(exchange), head);
+  Exchange exchange = exchange_of(std::make_shared<mail::Message>());
+  EXPECT_EQ(sent_by(exchange), request_of(mail::Message()));
   EXPECT_TRUE(std::holds_alternative<Await>(exchange.next(start)));
 }
 
@@ -275,7 +308,7 @@ TEST(Exchange, NoTruncationIsAVerdict) {
 }
 
 TEST(Exchange, SaysWhatThereWasNoTimeFor) {
-  Exchange exchange("POST\r\n\r\n", std::make_shared<mail::Message>(), TimePoint());
+  Exchange exchange = exchange_of(message_of(1));
   exchange.end({Ending::Kind::timed_out, "no connection in time"});
   EXPECT_EQ(exchange.result().error().what, "no connection in time");
 }

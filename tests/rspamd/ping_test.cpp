@@ -2,11 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/support/sealed_peer.hpp"
+
 namespace mailbridge::rspamd {
 namespace {
 
 constexpr TimePoint deadline = TimePoint(std::chrono::hours(1));
-const std::string head = "GET /ping HTTP/1.1\r\n\r\n";
+const std::string head = "GET /ping HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 // As rspamd 3.4 answers it.
 const std::string pong =
     "HTTP/1.1 200 OK\r\nConnection: close\r\nServer: rspamd/3.4\r\nContent-Length: 6\r\nContent-type: text/plain\r\n\r\npong\r\n";
@@ -15,7 +17,7 @@ std::string shown(const Result<void>& result) { return result ? "pong" : result.
 
 TEST(Ping, AsksAndIsAnsweredInWhateverPieces) {
   for (const std::size_t piece : {std::size_t{1}, std::size_t{7}, pong.size()}) {
-    Ping ping(head, deadline);
+    Ping ping(ping_request({}), deadline);
     std::string said;
     for (Step step = ping.next({}); std::holds_alternative<Send>(step); step = ping.next({})) {
       const auto& send = std::get<Send>(step);
@@ -34,6 +36,15 @@ TEST(Ping, AsksAndIsAnsweredInWhateverPieces) {
     EXPECT_TRUE(std::holds_alternative<Done>(ping.next({})));
     EXPECT_EQ(shown(ping.result()), "pong");
   }
+}
+
+TEST(Ping, Sealed) {
+  Ping ping(ping_request({"localhost", testing::sealing()}), deadline);
+  const std::string said(std::get<Send>(ping.next({})).bytes);
+  EXPECT_EQ(testing::opened_request(said), head);
+  ping.sent(said.size());
+  ping.receive(testing::sealed_reply(pong));
+  EXPECT_EQ(shown(ping.result()), "pong");
 }
 
 TEST(Ping, WhatIsNoPong) {
@@ -56,11 +67,12 @@ TEST(Ping, WhatIsNoPong) {
       {"HTTP/1.0 200 OK\r\n\r\npong\r\n", closed, "pong"},
       {"HTTP/1.0 200 OK\r\n\r\npong pong", closed, "/ping is answered with something else: this is no rspamd"},
       {"HTTP/1.1 503 \"No\"\tserver\r\nContent-Length: 0\r\n\r\n", closed, "/ping: 503 'No' server"},
-      {"HTTP/1.1 200 OK\r\nContent-Length: 1025\r\n\r\n" + std::string(1025, 'x'), closed, "/ping: the reply is larger than the bound set"},
+      {"HTTP/1.1 200 OK\r\nContent-Length: 1025\r\n\r\n" + std::string(1025, 'x'), closed,
+       "/ping: the reply is larger than the bound set"},
       {"220 mail.example.org ESMTP\r\n", closed, "/ping: the reply does not begin with an HTTP/1.x status line"},
   };
   for (const Row& row : rows) {
-    Ping ping(head, deadline);
+    Ping ping(ping_request({}), deadline);
     ping.sent(head.size());
     ping.receive(row.said);
     ping.end(row.ending);

@@ -18,18 +18,9 @@ mail::Envelope full_envelope() {
           .tls_cipher = "TLS_AES_256_GCM_SHA384"};
 }
 
-TEST(ScanRequest, StartsWithTheServerThatIsAsked) {
-  EXPECT_EQ(request_start("POST /checkv2", TcpEndpoint{"::1", 11333}), "POST /checkv2 HTTP/1.1\r\nHost: [::1]:11333\r\n");
-  EXPECT_EQ(request_start("GET /ping", UnixEndpoint{"/run/rspamd.sock"}), "GET /ping HTTP/1.1\r\nHost: localhost\r\n");
-  const TcpEndpoint longest{std::string(255, 'x'), 65535};
-  EXPECT_LT(request_start("POST /checkv2", longest).size(), max_request_start);
-}
-
 TEST(ScanRequest, EverythingKnown) {
-  const ScanRequest request = scan_request(full_envelope(), {.settings_id = "inbound", .log_tag = "7f3a"}, 1234);
+  const ScanRequest request = scan_request(full_envelope(), {.settings_id = "inbound", .log_tag = "7f3a"});
   EXPECT_EQ(request.headers,
-            "Connection: close\r\n"
-            "Content-Length: 1234\r\n"
             "User-Agent: filter-mailbridge\r\n"
             "Flags: milter,body_block\r\n"
             "Settings-ID: inbound\r\n"
@@ -50,10 +41,8 @@ TEST(ScanRequest, EverythingKnown) {
 }
 
 TEST(ScanRequest, NothingKnownLeavesNoEmptyHeader) {
-  const ScanRequest request = scan_request({}, {}, 0);
+  const ScanRequest request = scan_request({}, {});
   EXPECT_EQ(request.headers,
-            "Connection: close\r\n"
-            "Content-Length: 0\r\n"
             "User-Agent: filter-mailbridge\r\n"
             "Flags: milter,body_block\r\n"
             "From: <>\r\n"
@@ -85,7 +74,7 @@ TEST(ScanRequest, AddressesAsRspamdReadsThem) {
     mail::Envelope envelope;
     envelope.recipients = {row.recipient};
     envelope.mta_name = "mail.example.org";
-    const ScanRequest request = scan_request(envelope, {}, 0);
+    const ScanRequest request = scan_request(envelope, {});
     EXPECT_TRUE(request.headers.ends_with("From: <>\r\n" + row.expected + "\r\n")) << row.what << "\n" << request.headers;
     EXPECT_EQ(request.recipients_left_out, row.left_out) << row.what;
   }
@@ -95,7 +84,7 @@ TEST(ScanRequest, SenderThatRspamdCannotParseIsNotSent) {
   for (const char* sender : {"root", "a,b@example.com", "\xff@example.com"}) {
     mail::Envelope envelope;
     envelope.sender = sender;
-    EXPECT_EQ(scan_request(envelope, {}, 0).headers.find("From:"), std::string::npos) << sender;
+    EXPECT_EQ(scan_request(envelope, {}).headers.find("From:"), std::string::npos) << sender;
   }
 }
 
@@ -104,7 +93,7 @@ TEST(ScanRequest, HostileValuesStayOneLine) {
   envelope.helo = "x\r\nDeliver-To: \r\n\r\n";
   envelope.user = std::string("a\0b\"c", 5) + "\xe9";
   envelope.hostname = " \t\r\n";
-  const std::string head = scan_request(envelope, {}, 0).headers;
+  const std::string head = scan_request(envelope, {}).headers;
   EXPECT_NE(head.find("Helo: x Deliver-To:\r\n"), std::string::npos) << head;
   EXPECT_NE(head.find("User: a b'c?\r\n"), std::string::npos) << head;
   EXPECT_EQ(head.find("Hostname"), std::string::npos) << head;
@@ -115,7 +104,7 @@ TEST(ScanRequest, RecipientsBeyondTheBoundAreCounted) {
   for (std::size_t size = 20; size < 60; ++size) {
     const std::string line = "Rcpt: <" + std::string(size, 'u') + "@example.org>\r\n";
     envelope.recipients.assign(10000, std::string(size, 'u') + "@example.org");
-    const ScanRequest request = scan_request(envelope, {}, 0);
+    const ScanRequest request = scan_request(envelope, {});
     EXPECT_LE(request.headers.size(), max_headers) << size;
     EXPECT_GT(request.headers.size() + line.size(), max_headers) << size;
     EXPECT_TRUE(request.headers.ends_with(line + "\r\n")) << size;

@@ -314,9 +314,9 @@ class Player {
       const auto named = std::find(names_.begin(), names_.end(), *attempt->server);
       if (named != names_.end()) scan.server = static_cast<std::size_t>(named - names_.begin());
     }
-    const std::string start = rspamd::request_start("POST /checkv2", settings_.upstreams[scan.server].endpoint);
-    scan.exchange.emplace(start + scan.command.headers, scan.command.message, scan.command.until, rspamd::default_reply_cap,
-                          scan.command.rewritten_bounds);
+    rspamd::Outgoing request(rspamd::scan_command, scan.command.headers, scan.command.message,
+                             {rspamd::host_of(settings_.upstreams[scan.server].endpoint)});
+    scan.exchange.emplace(std::move(request), scan.command.until, rspamd::default_reply_cap, scan.command.rewritten_bounds);
     scan.sent = 0;
   }
 
