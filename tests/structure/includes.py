@@ -28,7 +28,7 @@ LIBRARIES = {  # beyond the standard library
     "base": r"tl/expected\.hpp",
     "mail": r"tl/expected\.hpp",
     "rspamd": r"simdjson\.h|sodium(/\w+)?\.h|tl/expected\.hpp",
-    "net": r"asio/.*|spdlog/.*|(sys/)?[a-z]+\.h|tl/expected\.hpp",
+    "net": r"asio/.*|openssl/.*|spdlog/.*|(sys/)?[a-z]+\.h|tl/expected\.hpp",
     "app": r"CLI/.*|toml\+\+/.*",
 }
 # The one file of a pure room that asks the operating system: what is left of a message when memory is short goes to a file.
