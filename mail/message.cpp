@@ -35,11 +35,21 @@ void Message::append_line(std::string_view line) {
   if (failed()) return;
   if (in_head_ && !line.empty()) return append_to_head(line);
   if (in_head_) end_head();
-  const std::size_t size = line.size() + line_end.size();
+  append_to_rest(line, line_end);
+}
+
+void Message::append_bytes(std::string_view bytes) {
+  if (failed()) return;
+  in_head_ = in_lines_ = false;
+  append_to_rest(bytes, {});
+}
+
+void Message::append_to_rest(std::string_view bytes, std::string_view end) {
+  const std::size_t size = bytes.size() + end.size();
   if ((blocks_.empty() || blocks_.back().capacity - blocks_.back().size < size) && !add_block(size)) return;
   Block& block = blocks_.back();
   char* const to = block.bytes.get() + block.size;
-  std::copy(line_end.begin(), line_end.end(), std::copy(line.begin(), line.end(), to));
+  std::copy(end.begin(), end.end(), std::copy(bytes.begin(), bytes.end(), to));
   block.size += size;
   in_blocks_ += size;
   longest_line_ = std::max(longest_line_, size);
@@ -139,7 +149,7 @@ std::string_view Message::spooled_from(std::size_t offset) const {
       return {};
     }
     window_start_ = offset;
-    window_size_ = std::string_view(window_.data(), window_size_).rfind('\n') + 1;
+    if (in_lines_) window_size_ = std::string_view(window_.data(), window_size_).rfind('\n') + 1;
   }
   return std::string_view(window_.data(), window_size_).substr(offset - window_start_);
 }

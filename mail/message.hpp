@@ -37,6 +37,16 @@ class Message {
   // Once the whole message is there: `head` ends in CRLF when there is any, and has no empty line.
   void replace_head(std::string head);
 
+  // Instead of lines, for what a message becomes on its way: it has no header section, and from() cuts it anywhere. At most
+  // max_piece bytes.
+  void append_bytes(std::string_view bytes);
+  static constexpr std::size_t max_piece = std::size_t{16} * 1024;
+
+  // It will never be whole.
+  void fail(std::error_code why) { failure_ = why; }
+
+  const std::shared_ptr<Budget>& budget() const { return budget_; }
+
   std::size_t size() const { return head_.size() + spooled_ + in_blocks_; }
 
   // The header section: all lines before the first empty one. Valid until the next append_line().
@@ -58,6 +68,7 @@ class Message {
     std::size_t start;  // within the rest
   };
   void append_to_head(std::string_view line);
+  void append_to_rest(std::string_view bytes, std::string_view end);
   void end_head();
   bool add_block(std::size_t line_size);
   void move_to_spool();
@@ -68,6 +79,7 @@ class Message {
   std::string head_;
   std::size_t head_taken_ = 0;
   bool in_head_ = true;
+  bool in_lines_ = true;
   std::vector<Block> blocks_;
   std::size_t in_blocks_ = 0;
   std::optional<SpoolFile> spool_;

@@ -78,12 +78,21 @@ void HttpReplyReader::close() {
 
 void HttpReplyReader::take(std::string_view& bytes, std::size_t most) {
   const std::string_view part = bytes.substr(0, most);
+  bytes.remove_prefix(part.size());
+  if (!decompressor_) return keep(part);
+  auto wrong = decompressor_->feed(part, [this](std::string_view piece) {
+    keep(piece);
+    return !fault_;
+  });
+  if (wrong) broken(wrong->code, std::move(wrong->what));
+}
+
+void HttpReplyReader::keep(std::string_view part) {
   const std::string_view kept = part.substr(0, message_offset_.value_or(std::string::npos) - reply_.body.size());
   if (kept.size() > max_body_ - reply_.body.size()) return broken(Errc::too_large, "the reply is larger than the bound set");
   reply_.body += kept;
   reply_.rewritten_size += part.size() - kept.size();
   if (rewritten_) rewritten_->append(part.substr(kept.size()));
-  bytes.remove_prefix(part.size());
 }
 
 void HttpReplyReader::on_line(std::string_view line) {
@@ -147,7 +156,9 @@ void HttpReplyReader::on_header(std::string_view line) {
     if (chunked_ || !iequals(value, "chunked")) return broken(Errc::unsupported, "a transfer encoding other than chunked");
     chunked_ = true;
   } else if (iequals(name, "Compression") || iequals(name, "Content-Encoding")) {
-    if (!iequals(value, "identity")) broken(Errc::unsupported, "the reply is compressed, and we did not ask for that");
+    // Newer versions of rspamd say it in both headers.
+    if (iequals(value, "zstd")) decompressor_.emplace(max_decompressed);
+    else if (!iequals(value, "identity")) broken(Errc::unsupported, "the reply is compressed, but not with zstd");
   }
 }
 
@@ -158,6 +169,7 @@ void HttpReplyReader::on_end_of_head() {
     content_length_.reset();
     message_offset_.reset();
     chunked_ = false;
+    decompressor_.reset();
     state_ = State::status_line;
   } else if (reply_.status == 204 || reply_.status == 304) {
     finish();  // no body whatever the headers say, RFC 9112 6.3
@@ -183,6 +195,7 @@ void HttpReplyReader::on_chunk_size(std::string_view line) {
 }
 
 void HttpReplyReader::finish() {
+  if (decompressor_ && !decompressor_->complete()) return broken(Errc::malformed, "the compressed reply ends too early");
   if (message_offset_.value_or(0) > reply_.body.size()) return broken(Errc::malformed, "Message-Offset lies beyond the reply");
   reply_.has_offset = message_offset_.has_value();
   state_ = State::complete;

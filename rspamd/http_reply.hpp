@@ -6,7 +6,7 @@
 //                                         └─ neither: bytes until the peer closes
 //
 // Strict, for rspamd has one way to write a reply: lines end in CRLF, no folded headers, one Content-Length or one
-// Transfer-Encoding, no compression (we never ask for it).
+// Transfer-Encoding, no compression but zstd.
 #pragma once
 
 #include <cstddef>
@@ -17,12 +17,16 @@
 #include <utility>
 
 #include "base/result.hpp"
+#include "rspamd/compression.hpp"
 #include "rspamd/rewritten_body.hpp"
 
 namespace mailbridge::rspamd {
 
 // rspamd's largest replies are some hundred kB (long lists of URLs). What is kept is bounded, so a rewritten mail does not count.
 inline constexpr std::size_t default_reply_cap = std::size_t{4} * 1024 * 1024;
+
+// Of a compressed reply, the rewritten mail included: rspamd itself takes mail up to 50 MiB.
+inline constexpr std::size_t max_decompressed = std::size_t{64} * 1024 * 1024;
 
 struct HttpReply {
   int status = 0;  // 0 until the status line is there
@@ -71,6 +75,7 @@ class HttpReplyReader {
   void finish();
   void broken(Errc code, std::string what);
   void take(std::string_view& bytes, std::size_t most);
+  void keep(std::string_view part);
 
   std::size_t max_body_;
   State state_ = State::status_line;
@@ -83,6 +88,7 @@ class HttpReplyReader {
   std::optional<std::size_t> message_offset_;
   std::optional<RewrittenBody> rewritten_;
   bool chunked_ = false;
+  std::optional<Decompressor> decompressor_;
 };
 
 }  // namespace mailbridge::rspamd

@@ -12,12 +12,13 @@ namespace {
 constexpr std::size_t buffer_size = std::size_t{16} * 1024;
 constexpr std::size_t prepared_at_once = std::size_t{1024} * 1024;
 
-std::string own_lines(std::string_view command, std::string_view host, std::optional<std::size_t> length) {
+std::string first_lines(std::string_view command, std::string_view host) {
   std::string lines;
   lines.append(command).append(" HTTP/1.1\r\nHost: ").append(host).append("\r\nConnection: close\r\n");
-  if (length) lines.append("Content-Length: ").append(std::to_string(*length)).append("\r\n");
   return lines;
 }
+
+std::string content_length(std::size_t size) { return "Content-Length: " + std::to_string(size) + "\r\n"; }
 
 }  // namespace
 
@@ -27,12 +28,28 @@ std::string host_of(const Endpoint& endpoint) {
 
 Outgoing::Outgoing(std::string_view command, std::string_view headers, std::shared_ptr<const mail::Message> message,
                    const Wire& wire)
-    : message_(std::move(message)), size_(message_ ? message_->size() : 0), host_(wire.host), sealing_(wire.sealing) {
-  head_ = own_lines(command, host_, message_ ? std::optional(size_) : std::nullopt).append(headers);
+    : head_(first_lines(command, wire.host)),
+      headers_(headers),
+      message_(std::move(message)),
+      host_(wire.host),
+      sealing_(wire.sealing) {
+  if (message_ && wire.compress) compressor_.emplace(message_);
 }
 
 bool Outgoing::prepare() {
   if (ready_) return true;
+  if (compressor_) {
+    if (!compressor_->step()) return false;
+    message_ = compressor_->result();
+    compressor_.reset();
+    // Newer versions know both, and 3.4 the first alone.
+    headers_.insert(0, "Compression: zstd\r\nContent-Encoding: zstd\r\n");
+  }
+  if (!headers_.empty()) {
+    if (message_) size_ = message_->size();
+    if (message_) head_ += content_length(size_);
+    head_ += std::exchange(headers_, {});
+  }
   if (!sealing_) {
     buffer_ = std::exchange(head_, {});
     refill();
@@ -61,7 +78,7 @@ bool Outgoing::prepare() {
   }
   const httpcrypt::Mac mac = authenticator_->finish();
   authenticator_.reset();
-  buffer_ = own_lines("POST /post", host_, httpcrypt::overhead + head_.size() + size_);
+  buffer_ = first_lines("POST /post", host_) + content_length(httpcrypt::overhead + head_.size() + size_);
   buffer_.append("Content-Type: application/octet-stream\r\nKey: ").append(sealing_->secret->header).append("\r\n\r\n");
   buffer_.append(sealing_->nonce.begin(), sealing_->nonce.end()).append(mac.begin(), mac.end());
   cipher_.emplace(shared, sealing_->nonce);

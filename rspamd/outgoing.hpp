@@ -1,6 +1,7 @@
-// What is written to rspamd for one request: its head and the mail, as they are or encrypted (HTTPCrypt).
+// What is written to rspamd for one request: its head and the mail, as they are, compressed, or encrypted (HTTPCrypt).
 //
-// The mail is sent from where it lies. An encrypted one is passed over twice, in pieces, because its MAC goes first.
+// The mail is sent from where it lies. An encrypted one is passed over twice, in pieces, because its MAC goes first. A compressed
+// one is made whole before, for its length goes first.
 #pragma once
 
 #include <cstddef>
@@ -11,6 +12,7 @@
 
 #include "base/endpoint.hpp"
 #include "mail/message.hpp"
+#include "rspamd/compression.hpp"
 #include "rspamd/httpcrypt.hpp"
 
 namespace mailbridge::rspamd {
@@ -24,6 +26,7 @@ struct Sealing {
 struct Wire {
   std::string host = "localhost";                 // for the Host header
   std::optional<Sealing> sealing = std::nullopt;  // none: in the clear
+  bool compress = false;
 };
 
 // As the Host header wants it.
@@ -54,9 +57,11 @@ class Outgoing {
   void refill();
   void append(std::string_view bytes);
 
-  std::string head_;  // until it is in buffer_
+  std::string head_;     // until it is in buffer_
+  std::string headers_;  // until they are in head_
   std::shared_ptr<const mail::Message> message_;
-  std::size_t size_;  // of the message
+  std::optional<Compressor> compressor_;  // while preparing
+  std::size_t size_ = 0;                  // of the message as it leaves
   std::string host_;
   std::optional<Sealing> sealing_;
   std::optional<httpcrypt::Authenticator> authenticator_;  // while preparing

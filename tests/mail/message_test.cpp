@@ -233,5 +233,27 @@ TEST(Message, WhatCannotBeReadBackIsSaid) {
   EXPECT_EQ(message.from(message.size() - 1), "") << "nothing after a hole";
 }
 
+// What has no lines, in memory and in the file.
+TEST(Message, Bytes) {
+  for (const std::size_t limit : {std::size_t{1} << 20, std::size_t{32} * 1024}) {
+    Message message(budget_of(limit));
+    std::string expected;
+    std::mt19937 random(1);
+    for (int i = 0; i < 50; ++i) {
+      const std::string piece(1 + random() % Message::max_piece, static_cast<char>('a' + i % 20));
+      message.append_bytes(piece);
+      expected += piece;
+    }
+    EXPECT_EQ(message.head(), "");
+    std::string bytes;
+    while (bytes.size() < message.size()) {
+      const std::string_view piece = message.from(bytes.size());
+      ASSERT_FALSE(piece.empty()) << message.failure().message();
+      bytes += piece;
+    }
+    EXPECT_TRUE(bytes == expected) << limit;
+  }
+}
+
 }  // namespace
 }  // namespace mailbridge::mail

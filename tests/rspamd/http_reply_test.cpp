@@ -1,6 +1,7 @@
 #include "rspamd/http_reply.hpp"
 
 #include <gtest/gtest.h>
+#include <zstd.h>
 
 namespace mailbridge::rspamd {
 namespace {
@@ -32,9 +33,18 @@ Outcome read(const std::string& bytes, std::size_t step, bool close) {
 
 std::string reply(const std::string& headers, const std::string& body) { return "HTTP/1.1 200 OK\r\n" + headers + "\r\n" + body; }
 
+std::string compressed(const std::string& text) {
+  std::string frame(ZSTD_compressBound(text.size()), '\0');
+  frame.resize(ZSTD_compress(frame.data(), frame.size(), text.data(), text.size(), 1));
+  return frame;
+}
+
+std::string sized(const std::string& body) { return "Content-Length: " + std::to_string(body.size()) + "\r\n"; }
+
 TEST(HttpReply, WholeAndByteByByte) {
+  const std::string zstd_json = compressed("{}");
   const std::string no_status_line = "the reply does not begin with an HTTP/1.x status line";
-  const std::string compressed = "the reply is compressed, and we did not ask for that";
+  const std::string unknown_coding = "the reply is compressed, but not with zstd";
   const std::string too_large = "the reply is larger than the bound set";
   struct Row {
     std::string what;
@@ -64,6 +74,17 @@ TEST(HttpReply, WholeAndByteByByte) {
       {"Message-Offset at the end", reply("Message-Offset: 2\r\nContent-Length: 2\r\n", "{}"), {"complete", 200, "OK", "{}"}},
       {"Message-Offset 0", reply("Message-Offset: 0\r\nContent-Length: 2\r\n", "{}"), {"complete", 200, "OK", "", 2}},
       {"identity", reply("Content-Encoding: identity\r\nContent-Length: 2\r\n", "{}"), {"complete", 200, "OK", "{}"}},
+      {"zstd", reply("Compression: zstd\r\n" + sized(zstd_json), zstd_json), {"complete", 200, "OK", "{}"}},
+      {"zstd, as newer versions say it", reply("Content-Encoding: zstd\r\n" + sized(zstd_json), zstd_json),
+       {"complete", 200, "OK", "{}"}},
+      {"zstd, said twice", reply("Compression: zstd\r\nContent-Encoding: ZSTD\r\n" + sized(zstd_json), zstd_json),
+       {"complete", 200, "OK", "{}"}},
+      {"zstd, chunked",
+       reply("Compression: zstd\r\nTransfer-Encoding: chunked\r\n", "1\r\n" + zstd_json.substr(0, 1) + "\r\na\r\n" + zstd_json.substr(1) + "\r\n0\r\n\r\n"),
+       {"complete", 200, "OK", "{}"}},
+      {"zstd, Message-Offset in what it stands for",
+       reply("Compression: zstd\r\nMessage-Offset: 2\r\n" + sized(compressed("{}" + std::string(5000, 'x'))), compressed("{}" + std::string(5000, 'x'))),
+       {"complete", 200, "OK", "{}", 5000}},
       {"chunked",
        reply("Transfer-Encoding: Chunked\r\n", "1\r\n{\r\nA;x=y\r\n          \r\n01\r\n}\r\n0\r\n\r\n"),
        {"complete", 200, "OK", "{          }"}},
@@ -131,8 +152,15 @@ TEST(HttpReply, WholeAndByteByByte) {
       {"chunk longer than its size",
        reply("Transfer-Encoding: chunked\r\n", "2\r\n{}x\r\n"),
        {"a chunk of the reply is longer than its size says"}},
-      {"zstd", reply("Compression: zstd\r\nContent-Length: 2\r\n", "{}"), {compressed}},
-      {"gzip", reply("Content-Encoding: gzip\r\nContent-Length: 2\r\n", "{}"), {compressed}},
+      {"gzip", reply("Content-Encoding: gzip\r\nContent-Length: 2\r\n", "{}"), {unknown_coding}},
+      {"zstd, and it is not", reply("Compression: zstd\r\nContent-Length: 4\r\n", "{  }"),
+       {"the reply cannot be decompressed: Unknown frame descriptor"}},
+      {"zstd, cut short", reply("Compression: zstd\r\n" + sized(zstd_json.substr(1)), zstd_json.substr(0, zstd_json.size() - 1)),
+       {"the compressed reply ends too early"}},
+      {"zstd, nothing", reply("Compression: zstd\r\nContent-Length: 0\r\n", ""), {"the compressed reply ends too early"}},
+      {"zstd, JSON beyond the bound", reply("Compression: zstd\r\n", compressed(std::string(cap + 1, 'x'))), {too_large}},
+      {"zstd, a bomb", reply("Message-Offset: 2\r\nCompression: zstd\r\n", compressed(std::string(max_decompressed + 1, 'x'))),
+       {"the reply, decompressed, is larger than the bound set"}},
       {"Message-Offset beyond the body",
        reply("Message-Offset: 3\r\nContent-Length: 2\r\n", "{}"),
        {"Message-Offset lies beyond the reply"}},

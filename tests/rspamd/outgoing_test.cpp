@@ -1,6 +1,7 @@
 #include "rspamd/outgoing.hpp"
 
 #include <gtest/gtest.h>
+#include <zstd.h>
 
 #include "tests/support/sealed_peer.hpp"
 
@@ -63,6 +64,26 @@ TEST(Outgoing, Sealed) {
       EXPECT_TRUE(bytes.starts_with("POST /post HTTP/1.1\r\nHost: scan:11333\r\n"));
       EXPECT_EQ(bytes.find("line"), std::string::npos);
       EXPECT_TRUE(testing::opened_request(bytes) == request_of(*message)) << lines << " " << most;
+    }
+  }
+}
+
+TEST(Outgoing, CompressedAndSealed) {
+  for (const bool is_sealed : {false, true}) {
+    for (const std::size_t lines : {0u, 5000u, 300000u}) {
+      const auto message = message_of(lines);
+      const auto sealing = is_sealed ? std::optional(testing::sealing()) : std::nullopt;
+      Outgoing outgoing("POST /checkv2", headers, message, {"scan:11333", sealing, true});
+      std::string bytes = drain(outgoing);
+      if (is_sealed) bytes = testing::opened_request(bytes);
+      const std::size_t head = bytes.find("\r\n\r\n") + 4;
+      const std::string frame = bytes.substr(head);
+      EXPECT_EQ(bytes.substr(0, head), "POST /checkv2 HTTP/1.1\r\nHost: scan:11333\r\nConnection: close\r\nContent-Length: " +
+                                           std::to_string(frame.size()) +
+                                           "\r\nCompression: zstd\r\nContent-Encoding: zstd\r\nUser-Agent: test\r\n\r\n");
+      std::string text(message->size() + 1, '\0');
+      text.resize(ZSTD_decompress(text.data(), text.size(), frame.data(), frame.size()));
+      EXPECT_TRUE(request_of(*message).ends_with("\r\n\r\n" + text)) << lines;
     }
   }
 }
