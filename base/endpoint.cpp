@@ -69,13 +69,19 @@ Result<Endpoint> tcp_endpoint(std::string_view text, std::optional<std::uint16_t
 
 Result<Endpoint> parse_http_endpoint(std::string_view text) {
   if (istarts_with(text, "unix:")) return unix_endpoint(text.substr(5));
-  if (!istarts_with(text, "http://")) return fail(Errc::malformed, "an rspamd endpoint begins with 'http://' or 'unix:/'");
-  text.remove_prefix(7);
+  const bool tls = istarts_with(text, "https://");
+  if (!tls && !istarts_with(text, "http://")) {
+    return fail(Errc::malformed, "an rspamd endpoint begins with 'http://', 'https://' or 'unix:/'");
+  }
+  text.remove_prefix(tls ? 8 : 7);
   if (text.ends_with('/')) text.remove_suffix(1);
   if (text.find_first_of("/?#@") != std::string_view::npos) {
     return fail(Errc::malformed, "an rspamd endpoint has no user, path or query: the command is added by us");
   }
-  return tcp_endpoint(text, rspamd_port);
+  // rspamd has no port of its own for TLS.
+  auto endpoint = tcp_endpoint(text, tls ? std::nullopt : std::optional(rspamd_port));
+  if (endpoint) std::get<TcpEndpoint>(*endpoint).tls = tls;
+  return endpoint;
 }
 
 Result<Endpoint> parse_lmtp_endpoint(std::string_view text) {

@@ -13,6 +13,7 @@ namespace mailbridge {
 struct TcpEndpoint {
   std::string host;  // name, IPv4 address, or IPv6 address without brackets
   std::uint16_t port;
+  bool tls = false;
   bool operator==(const TcpEndpoint&) const = default;
 };
 struct UnixEndpoint {
@@ -21,7 +22,8 @@ struct UnixEndpoint {
 };
 using Endpoint = std::variant<TcpEndpoint, UnixEndpoint>;
 
-// "http://host:port" (port 11333, rspamd's normal worker, when left out), "http://[2001:db8::1]:11333", "unix:/path".
+// "http://host:port" (port 11333, rspamd's normal worker, when left out), "http://[2001:db8::1]:11333", "https://host:port" (the
+// port must be given), "unix:/path".
 // A path after the authority is refused: the command is ours to choose.
 Result<Endpoint> parse_http_endpoint(std::string_view text);
 

@@ -37,7 +37,7 @@ class App {
       : settings_(std::move(settings)),
         read_again_(std::move(read_again)),
         engine_(settings_.engine),
-        scanner_(io_, settings_.upstreams, settings_.connect_timeout, scanner_hooks()),
+        scanner_(io_, settings_.upstreams, ways(), scanner_hooks()),
         in_(io_, STDIN_FILENO),
         out_(io_, STDOUT_FILENO),
         deadline_(io_),
@@ -130,12 +130,16 @@ class App {
       settings_ = std::move(*settings);
       net::open_log(settings_.log_target, settings_.log_level, program);
       engine_.use(settings_.engine);
-      scanner_.use(settings_.upstreams, settings_.connect_timeout);
+      scanner_.use(settings_.upstreams, ways());
       net::log(Level::info, "the settings were read again");
     });
   }
 
   void log_counters() const { net::log(Level::info, "counters " + engine_.counters()); }
+
+  Scanner::Ways ways() const {
+    return {settings_.connect_timeout, settings_.compress, settings_.tls, settings_.tls_name};
+  }
 
   // What the engine wants done. To be called after anything was said to it.
   void pump() {

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstddef>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -11,7 +12,12 @@
 #include "base/result.hpp"
 #include "filter/engine.hpp"
 #include "net/log.hpp"
+#include "net/tls_settings.hpp"
 #include "rspamd/upstreams.hpp"
+
+namespace mailbridge::net {
+class TlsContext;
+}
 
 namespace mailbridge::filter {
 
@@ -24,7 +30,11 @@ struct AppSettings {
   Settings engine;
   std::vector<rspamd::Upstream> upstreams = {{TcpEndpoint{"127.0.0.1", 11333}}};  // at least one
   Duration connect_timeout = std::chrono::seconds(3);                             // for each server
-  std::string record_directory;  // empty: nothing is recorded; read at start only
+  bool compress = false;                                                          // what is sent to rspamd
+  net::TlsSettings tls_files;                                                     // for https:// servers
+  std::string tls_name;                                                           // of all https:// servers; empty: their host
+  std::shared_ptr<const net::TlsContext> tls;  // made of tls_files, when there are such servers
+  std::string record_directory;                // empty: nothing is recorded; read at start only
   net::LogTarget log_target = net::LogTarget::syslog;
   Level log_level = Level::info;
   std::vector<GivenOption> given;  // what these settings were made from, for a recording

@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <exception>
@@ -15,6 +16,7 @@
 #include "filter/options.hpp"
 #include "mail/spool.hpp"
 #include "net/log.hpp"
+#include "net/tls.hpp"
 
 namespace {
 
@@ -40,8 +42,23 @@ filter::AppSettings out_of_order() {
   return settings;
 }
 
-int run(int argc, char** argv) {
+// OpenSSL is not even initialised when no server wants it.
+Result<std::variant<filter::AppSettings, filter::Text>> read_settings(int argc, char** argv) {
   auto read = filter::read_settings(argc, argv);
+  auto* settings = read ? std::get_if<filter::AppSettings>(&*read) : nullptr;
+  const auto wants_tls = [](const rspamd::Upstream& upstream) {
+    const auto* tcp = std::get_if<TcpEndpoint>(&upstream.endpoint);
+    return tcp && tcp->tls;
+  };
+  if (!settings || std::none_of(settings->upstreams.begin(), settings->upstreams.end(), wants_tls)) return read;
+  auto loaded = net::TlsContext::load(settings->tls_files);
+  if (!loaded) return tl::unexpected(std::move(loaded.error()));
+  settings->tls = std::move(*loaded);
+  return read;
+}
+
+int run(int argc, char** argv) {
+  auto read = read_settings(argc, argv);
   bool check_config = false;  // argv may be what is wrong, so this flag is looked for by hand
   for (int i = 1; i < argc; ++i) check_config = check_config || std::string_view(argv[i]) == "--check-config";
   const bool serve = started_by_smtpd() && !check_config;
@@ -50,7 +67,7 @@ int run(int argc, char** argv) {
 
   if (serve) {
     const auto read_again = [argc, argv]() -> Result<filter::AppSettings> {
-      auto again = filter::read_settings(argc, argv);
+      auto again = read_settings(argc, argv);
       if (!again) return tl::unexpected(std::move(again.error()));
       if (auto* fresh = std::get_if<filter::AppSettings>(&*again)) return std::move(*fresh);
       return fail(Errc::malformed, "an option that only prints text has no place in smtpd.conf");

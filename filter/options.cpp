@@ -10,6 +10,7 @@
 #include "app/options.hpp"
 #include "base/size.hpp"
 #include "base/text.hpp"
+#include "rspamd/httpcrypt.hpp"
 #include "rspamd/upstreams.hpp"
 
 namespace mailbridge::filter {
@@ -19,6 +20,9 @@ namespace {
 struct Values {
   std::vector<std::string> rspamd = {"http://127.0.0.1:11333"};
   std::vector<std::string> settings_id;
+  std::string rspamd_key;
+  bool compress = false;
+  std::string rspamd_ca, rspamd_name, rspamd_cert, rspamd_cert_key;
   double connect_timeout = 3;
   double scan_timeout = 30;
   std::string max_size = "40M";
@@ -98,12 +102,26 @@ void declare(CLI::App& app, Values& values) {
     if (validator) option->check(validator);
     return option;
   };
-  row("--rspamd", values.rspamd, "ENDPOINT[,priority=N]", parsed_by(rspamd::parse_upstream),
-      "Where a worker of rspamd listens: `http://HOST[:PORT]` or `unix:/PATH`. The host is a name, an IPv4 address, or an IPv6 "
+  row("--rspamd", values.rspamd, "ENDPOINT[,priority=N][,key=KEY]", parsed_by(rspamd::parse_upstream),
+      "Where a worker of rspamd listens: `http://HOST[:PORT]`, `https://HOST:PORT` or `unix:/PATH`. The host is a name, an IPv4 "
+      "address, or an IPv6 "
       "address between brackets; the port is 11333 when left out. Of several, those of the highest priority get the mail in "
       "turn, and the others when none of those is up; the priority is 0 when left out, and 1000 at most. See `Servers` below.")
       ->allow_extra_args(false)
       ->default_str(values.rspamd[0]);
+  row("--rspamd-key", values.rspamd_key, "KEY", parsed_by(rspamd::httpcrypt::parse_key),
+      "The public key of rspamd's workers: what they are asked is encrypted. It is what `rspamadm keypair` shows as `pubkey`; "
+      "`key=` after an endpoint is the key of that one alone. See `Encryption` below.");
+  app.add_flag("--compress", values.compress,
+               "Send mail to rspamd compressed with zstd. It pays over a network, and only costs time on one host.");
+  row("--rspamd-ca", values.rspamd_ca, "FILE", {},
+      "Whose certificates the https servers may have, in PEM. Without this option those the system trusts.");
+  row("--rspamd-name", values.rspamd_name, "NAME", {},
+      "The name in the certificate of each https server. Without this option it is the host in its endpoint.");
+  row("--rspamd-cert", values.rspamd_cert, "FILE", {},
+      "A certificate to show to https servers, with its chain, in PEM. It goes with `--rspamd-cert-key`.");
+  row("--rspamd-cert-key", values.rspamd_cert_key, "FILE", {},
+      "The private key of that certificate, in PEM. The filter's user must be able to read it.");
   row("--settings-id", values.settings_id, "[CLASS=]ID", parsed_by(parse_settings_id),
       "The settings rspamd is to use for a class of messages, or for all others. See `Classes` below. Without this option rspamd "
       "chooses.")
@@ -262,6 +280,16 @@ Result<AppSettings> settings_of(const Values& values) {
   }
   settings.upstreams.clear();
   for (const std::string& text : values.rspamd) settings.upstreams.push_back(rspamd::parse_upstream(text).value());
+  if (!values.rspamd_key.empty()) {
+    const auto key = rspamd::httpcrypt::parse_key(values.rspamd_key).value();
+    for (rspamd::Upstream& upstream : settings.upstreams) upstream.key = upstream.key.value_or(key);
+  }
+  settings.compress = values.compress;
+  if (values.rspamd_cert.empty() != values.rspamd_cert_key.empty()) {
+    return fail(Errc::malformed, "--rspamd-cert and --rspamd-cert-key go together");
+  }
+  settings.tls_files = {values.rspamd_ca, values.rspamd_cert, values.rspamd_cert_key};
+  settings.tls_name = values.rspamd_name;
   settings.engine.scan_timeout = seconds(values.scan_timeout);
   settings.engine.policy.on_failure = on_failure(values);
   for (const std::string& text : values.action) {

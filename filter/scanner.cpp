@@ -1,9 +1,13 @@
 #include "filter/scanner.hpp"
 
+#include <sys/random.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <exception>
+#include <system_error>
 #include <utility>
+#include <variant>
 
 #include <asio/bind_cancellation_slot.hpp>
 #include <asio/cancellation_type.hpp>
@@ -30,6 +34,15 @@ bool is_our_own(const net::ConnectError& error) {
          error.number == EADDRNOTAVAIL;
 }
 
+// From the system's source.
+template <class Array>
+Array random_bytes() {
+  Array bytes;
+  if (getrandom(bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size()))
+    throw std::system_error(errno, std::generic_category(), "getrandom");
+  return bytes;
+}
+
 void log_change(std::string_view server, bool up, std::string_view reason = {}) {
   std::string line;
   append_field(line, "rspamd", server);
@@ -50,16 +63,22 @@ Scanner::Pool::Pool(asio::io_context& io, const std::vector<rspamd::Upstream>& f
   }
 }
 
-Scanner::Scanner(asio::io_context& io, const std::vector<rspamd::Upstream>& upstreams, Duration connect_timeout, Hooks hooks)
+Scanner::Scanner(asio::io_context& io, const std::vector<rspamd::Upstream>& upstreams, Ways ways, Hooks hooks)
     : io_(io), hooks_(std::move(hooks)) {
-  use(upstreams, connect_timeout);
+  use(upstreams, std::move(ways));
 }
 
-void Scanner::use(const std::vector<rspamd::Upstream>& upstreams, Duration connect_timeout) {
-  connect_timeout_ = connect_timeout;
+void Scanner::use(const std::vector<rspamd::Upstream>& upstreams, Ways ways) {
+  ways_ = std::move(ways);
   const auto same = [](const Server& server, const rspamd::Upstream& upstream) { return server.upstream == upstream; };
   if (pool_ && std::equal(pool_->servers.begin(), pool_->servers.end(), upstreams.begin(), upstreams.end(), same)) return;
   pool_ = std::make_shared<Pool>(io_, upstreams);
+  for (Server& server : pool_->servers) {
+    if (!server.upstream.key) continue;
+    if (!our_key_) our_key_ = random_bytes<rspamd::httpcrypt::Key>();
+    server.secret =
+        std::make_shared<const rspamd::httpcrypt::Secret>(rspamd::httpcrypt::agree(*server.upstream.key, *our_key_).value());
+  }
   await_names(pool_);
 }
 
@@ -82,11 +101,10 @@ void Scanner::cancel(ScanId id) {
   if (const auto scan = scans_.find(id); scan != scans_.end()) scan->second->emit(asio::cancellation_type::terminal);
 }
 
-rspamd::Exchange Scanner::exchange_with(const Server& server, const StartScan& command) {
-  return {{rspamd::scan_command, command.headers, command.message, {server.host}},
-          command.until,
-          rspamd::default_reply_cap,
-          command.rewritten_bounds};
+rspamd::Wire Scanner::wire_to(const Server& server) const {
+  rspamd::Wire wire{server.host, std::nullopt, ways_.compress};
+  if (server.secret) wire.sealing = rspamd::Sealing{server.secret, random_bytes<rspamd::httpcrypt::Nonce>()};
+  return wire;
 }
 
 template <class Machine, class Watch>
@@ -94,6 +112,16 @@ asio::awaitable<std::optional<net::ConnectError>> Scanner::talk(Server& server, 
                                                                 Watch watch) {
   auto socket = co_await net::connect(server.target, connect_by);
   if (!socket) co_return std::move(socket.error());
+  const auto* tcp = std::get_if<TcpEndpoint>(&server.upstream.endpoint);
+  if (tcp && tcp->tls) {
+    const auto context = ways_.tls;
+    net::TlsStream stream(std::move(*socket), *context, ways_.tls_name.empty() ? tcp->host : ways_.tls_name);
+    auto error = co_await stream.handshake(connect_by);
+    if (error) co_return error;
+    co_await net::converse(stream, machine, watch);
+    stream.close();
+    co_return std::nullopt;
+  }
   co_await net::converse(*socket, machine, watch);
   socket->close();
   co_return std::nullopt;
@@ -113,8 +141,10 @@ asio::awaitable<void> Scanner::scan(StartScan command) {
     Server& server = pool->servers[*chosen];
     if (several) watch('@', server.name);
     const TimePoint begun = Clock::now();
-    const TimePoint connect_by = std::min(command.until, begun + connect_timeout_);
-    rspamd::Exchange exchange = exchange_with(server, command);
+    const TimePoint connect_by = std::min(command.until, begun + ways_.connect_timeout);
+    rspamd::Outgoing request(rspamd::scan_command, command.headers, command.message, wire_to(server));
+    rspamd::Exchange exchange(std::move(request), command.until, rspamd::default_reply_cap, command.rewritten_bounds);
+    while (!exchange.prepare()) co_await asio::post(io_, asio::use_awaitable);  // a large mail leaves the others their turn
     const auto error = co_await talk(server, exchange, connect_by, watch);
     if ((co_await asio::this_coro::cancellation_state).cancelled() != asio::cancellation_type::none) co_return;
     if (error && !(error->timed_out && connect_by == command.until)) {
@@ -176,9 +206,9 @@ void Scanner::await_probe(const PoolPtr& pool) {
 asio::awaitable<void> Scanner::probe(PoolPtr pool, std::size_t number) {
   Server& server = pool->servers[number];
   const TimePoint begun = Clock::now();
-  rspamd::Ping ping(server.ping, begun + ping_patience);
+  rspamd::Ping ping(rspamd::ping_request(wire_to(server)), begun + ping_patience);
   const auto watch = [](char, std::string_view) {};
-  const auto error = co_await talk(server, ping, begun + std::min(connect_timeout_, ping_patience), watch);
+  const auto error = co_await talk(server, ping, begun + std::min(ways_.connect_timeout, ping_patience), watch);
   const bool answers = !error && ping.result();
   const bool was_up = pool->upstreams.up(number);
   const bool changed = error && is_our_own(*error) ? pool->upstreams.pinged(number, was_up, Clock::now(), random())

@@ -20,7 +20,10 @@
 #include "base/conversation.hpp"
 #include "filter/engine.hpp"
 #include "net/connect.hpp"
+#include "net/tls.hpp"
 #include "rspamd/exchange.hpp"
+#include "rspamd/httpcrypt.hpp"
+#include "rspamd/outgoing.hpp"
 #include "rspamd/upstreams.hpp"
 #include "rspamd/verdict.hpp"
 
@@ -36,10 +39,18 @@ class Scanner {
     std::function<void(ScanId, const rspamd::ScanResult&, std::string_view server, TimePoint)> finished;
   };
 
-  Scanner(asio::io_context& io, const std::vector<rspamd::Upstream>& upstreams, Duration connect_timeout, Hooks hooks);
+  // The same for all servers.
+  struct Ways {
+    Duration connect_timeout;
+    bool compress;
+    std::shared_ptr<const net::TlsContext> tls;  // null when no server wants it
+    std::string tls_name;                        // empty: the server's host
+  };
+
+  Scanner(asio::io_context& io, const std::vector<rspamd::Upstream>& upstreams, Ways ways, Hooks hooks);
 
   // For scans from now on; those under way go on as they began. What is known of the servers stays if they do.
-  void use(const std::vector<rspamd::Upstream>& upstreams, Duration connect_timeout);
+  void use(const std::vector<rspamd::Upstream>& upstreams, Ways ways);
 
   void start(StartScan command);
   void cancel(ScanId id);
@@ -50,6 +61,7 @@ class Scanner {
     std::string name;  // for people and recordings
     std::string host;  // rspamd::host_of()
     net::Target target;
+    std::shared_ptr<const rspamd::httpcrypt::Secret> secret = nullptr;  // with a server that has a key
   };
   // The servers of one configuration. Scans and probes hold it.
   struct Pool {
@@ -62,10 +74,9 @@ class Scanner {
   using PoolPtr = std::shared_ptr<Pool>;
 
   // ---- one server: what is spoken with it, and how it is reached
-  static rspamd::Exchange exchange_with(const Server& server, const StartScan& command);
+  rspamd::Wire wire_to(const Server& server) const;
   template <class Machine, class Watch>
-  static asio::awaitable<std::optional<net::ConnectError>> talk(Server& server, Machine& machine, TimePoint connect_by,
-                                                                Watch watch);
+  asio::awaitable<std::optional<net::ConnectError>> talk(Server& server, Machine& machine, TimePoint connect_by, Watch watch);
 
   asio::awaitable<void> scan(StartScan command);
   asio::awaitable<void> probe(PoolPtr pool, std::size_t server);
@@ -76,7 +87,8 @@ class Scanner {
 
   asio::io_context& io_;
   PoolPtr pool_;
-  Duration connect_timeout_;
+  Ways ways_;
+  std::optional<rspamd::httpcrypt::Key> our_key_;  // secret; made when a server has a key
   const Hooks hooks_;
   std::minstd_rand random_{std::random_device{}()};
   std::unordered_map<ScanId, std::shared_ptr<asio::cancellation_signal>> scans_;

@@ -18,15 +18,9 @@
 #include "base/conversation.hpp"
 #include "base/result.hpp"
 #include "net/connect.hpp"
+#include "net/tls_settings.hpp"
 
 namespace mailbridge::net {
-
-struct TlsSettings {
-  std::string ca_file = {};           // PEM; empty: the system's
-  std::string certificate_file = {};  // our own with its chain, PEM; empty: none
-  std::string key_file = {};          // of that certificate
-  bool operator==(const TlsSettings&) const = default;
-};
 
 class TlsContext {
  public:

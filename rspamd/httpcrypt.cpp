@@ -52,6 +52,7 @@ Result<Key> parse_key(std::string_view text) {
   // 52 letters hold four bits more than the key.
   if (size < key.size()) return fail(Errc::malformed, "a public key of rspamd has 52 letters, not less");
   if (count > 4 || bits != 0) return fail(Errc::malformed, "a public key of rspamd has 52 letters, and ends in 'y' or 'b'");
+  if (auto any = agree(key, Key{1}); !any) return tl::unexpected(std::move(any.error()));
   return key;
 }
 

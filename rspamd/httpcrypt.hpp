@@ -30,7 +30,7 @@ inline constexpr std::size_t overhead = std::tuple_size_v<Nonce> + std::tuple_si
 // rspamd's z-base-32: five bits a letter, from the low end on, without padding.
 std::string base32(std::string_view bytes);
 
-// A public key as `rspamadm keypair` prints it: 52 letters.
+// A public key as `rspamadm keypair` prints it: 52 letters. One that agree() takes.
 Result<Key> parse_key(std::string_view text);
 
 // What both sides know.

@@ -10,6 +10,7 @@ namespace mailbridge::rspamd {
 namespace {
 
 constexpr std::string_view priority_name = "priority=";
+constexpr std::string_view key_name = "key=";
 constexpr std::size_t max_shown = 100;
 
 constexpr Upstreams::Set bit(std::size_t server) { return Upstreams::Set{1} << server; }
@@ -24,29 +25,42 @@ Duration pause(unsigned failures, double random) {
 }  // namespace
 
 Result<Upstream> parse_upstream(std::string_view text) {
-  const std::size_t comma = text.find(',');
-  auto endpoint = parse_http_endpoint(text.substr(0, comma));
+  auto endpoint = parse_http_endpoint(text.substr(0, text.find(',')));
   if (!endpoint) return tl::unexpected(std::move(endpoint.error()));
   Upstream upstream{std::move(*endpoint)};
-  if (comma == std::string_view::npos) return upstream;
-  std::string_view setting = text.substr(comma + 1);
-  if (!setting.starts_with(priority_name)) {
-    return fail(Errc::malformed, "'priority=N' can follow an endpoint, not '" + printable(setting, max_shown) + "'");
-  }
-  setting.remove_prefix(priority_name.size());
-  const auto [end, error] = std::from_chars(setting.data(), setting.data() + setting.size(), upstream.priority);
-  if (error != std::errc{} || end != setting.data() + setting.size() || upstream.priority < 0 ||
-      upstream.priority > max_priority) {
-    return fail(Errc::malformed, "a priority is a number from 0 to " + std::to_string(max_priority) + ", not '" +
-                                     printable(setting, max_shown) + "'");
+  bool has_priority = false;
+  for (std::size_t comma = text.find(','); comma != std::string_view::npos; comma = text.find(',')) {
+    text.remove_prefix(comma + 1);
+    std::string_view setting = text.substr(0, text.find(','));
+    if (setting.starts_with(priority_name) && !has_priority) {
+      has_priority = true;
+      setting.remove_prefix(priority_name.size());
+      const auto [end, error] = std::from_chars(setting.data(), setting.data() + setting.size(), upstream.priority);
+      if (error != std::errc{} || end != setting.data() + setting.size() || upstream.priority < 0 ||
+          upstream.priority > max_priority) {
+        return fail(Errc::malformed, "a priority is a number from 0 to " + std::to_string(max_priority) + ", not '" +
+                                         printable(setting, max_shown) + "'");
+      }
+    } else if (setting.starts_with(key_name) && !upstream.key) {
+      auto key = httpcrypt::parse_key(setting.substr(key_name.size()));
+      if (!key) return tl::unexpected(std::move(key.error()));
+      upstream.key = *key;
+    } else {
+      return fail(Errc::malformed,
+                  "'priority=N' and 'key=KEY' can follow an endpoint, each once, not '" + printable(setting, max_shown) + "'");
+    }
   }
   return upstream;
 }
 
 std::string to_string(const Upstream& upstream) {
-  std::string text = std::holds_alternative<TcpEndpoint>(upstream.endpoint) ? "http://" : "";
+  const auto* tcp = std::get_if<TcpEndpoint>(&upstream.endpoint);
+  std::string text = !tcp ? "" : tcp->tls ? "https://" : "http://";
   text += to_string(upstream.endpoint);
   if (upstream.priority != 0) text.append(",").append(priority_name).append(std::to_string(upstream.priority));
+  if (upstream.key)
+    text.append(",").append(key_name).append(
+        httpcrypt::base32({reinterpret_cast<const char*>(upstream.key->data()), upstream.key->size()}));
   return text;
 }
 

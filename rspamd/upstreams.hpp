@@ -21,6 +21,7 @@
 #include "base/conversation.hpp"
 #include "base/endpoint.hpp"
 #include "base/result.hpp"
+#include "rspamd/httpcrypt.hpp"
 #include "rspamd/verdict.hpp"
 
 namespace mailbridge::rspamd {
@@ -29,13 +30,14 @@ namespace mailbridge::rspamd {
 struct Upstream {
   Endpoint endpoint;
   int priority = 0;  // the highest is used first, as in rspamd's own lists of upstreams
+  std::optional<httpcrypt::Key> key = std::nullopt;  // the server's public key: what it is asked is encrypted (HTTPCrypt)
 
   bool operator==(const Upstream&) const = default;
 };
 
 inline constexpr int max_priority = 1000;
 
-// "ENDPOINT[,priority=N]", see parse_http_endpoint().
+// "ENDPOINT[,priority=N][,key=KEY]", see parse_http_endpoint().
 Result<Upstream> parse_upstream(std::string_view text);
 // What parse_upstream() reads.
 std::string to_string(const Upstream& upstream);

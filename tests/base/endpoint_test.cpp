@@ -40,6 +40,7 @@ TEST(Endpoint, Http) {
       {"http://host/checkv2", ""},
       {"http://ho st", ""},
       {"https://host", ""},
+      {"https://host:443", "host:443"},
       {"host:80", ""},
       {"http://" + std::string(255, 'h'), std::string(255, 'h') + ":11333"},
       {"http://" + std::string(256, 'h'), ""},

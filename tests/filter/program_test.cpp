@@ -520,10 +520,10 @@ TEST(FilterProgram, AWrongOptionNeverTakesSmtpdDown) {
   };
   const Row rows[] = {
       {{"--no-such-option"}, "--no-such-option"},
-      {{"--rspamd", "http://a", "--rspamd", "http://b,prio=1"}, "--rspamd: 'priority=N' can follow an endpoint, not 'prio=1'"},
+      {{"--rspamd", "http://a", "--rspamd", "http://b,prio=1"}, "--rspamd: 'priority=N' and 'key=KEY' can follow an endpoint, each once, not 'prio=1'"},
       {{"--rspamd", "http://a", "http://b"}, "http://b"},
       {{"--config", crowd}, "--rspamd: 64 servers at most"},
-      {{"--rspamd", "ftp://x"}, "--rspamd: an rspamd endpoint begins with 'http://' or 'unix:/'"},
+      {{"--rspamd", "ftp://x"}, "--rspamd: an rspamd endpoint begins with 'http://', 'https://' or 'unix:/'"},
       {{"--scan-timeout", "0"}, "--scan-timeout: a number of seconds from 0.1 to 600 is wanted, not 0"},
       {{"--scan-timeout", "nan"}, "--scan-timeout: a number of seconds from 0.1 to 600 is wanted, not nan"},
       {{"--connect-timeout", "60.1"}, "--connect-timeout: a number of seconds from 0.1 to 60 is wanted, not 60.1"},
