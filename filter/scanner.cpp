@@ -12,7 +12,9 @@
 #include <asio/bind_cancellation_slot.hpp>
 #include <asio/cancellation_type.hpp>
 #include <asio/co_spawn.hpp>
+#include <asio/post.hpp>
 #include <asio/this_coro.hpp>
+#include <asio/use_awaitable.hpp>
 
 #include "base/text.hpp"
 #include "net/converse.hpp"
@@ -57,8 +59,7 @@ Scanner::Pool::Pool(asio::io_context& io, const std::vector<rspamd::Upstream>& f
     : upstreams(from), probe_due(io, TimePoint::max()), names_due(io) {
   servers.reserve(from.size());
   for (const rspamd::Upstream& upstream : from) {
-    servers.push_back({upstream, to_string(upstream.endpoint), rspamd::request_start("POST /checkv2", upstream.endpoint),
-                       rspamd::request_start("GET /ping", upstream.endpoint) + "Connection: close\r\n\r\n",
+    servers.push_back({upstream, to_string(upstream.endpoint), rspamd::host_of(upstream.endpoint),
                        net::Target(io.get_executor(), upstream.endpoint)});
   }
 }
