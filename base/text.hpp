@@ -13,6 +13,9 @@ bool iequals(std::string_view a, std::string_view b);
 bool istarts_with(std::string_view text, std::string_view prefix);
 std::string lower(std::string_view text);
 
+// A name of HTTP: one or more letters, digits and !#$%&'*+-.^_`|~ (RFC 9110 5.6.2).
+bool is_token(std::string_view text);
+
 // Without leading and trailing SP, HTAB, CR and LF.
 std::string_view trim(std::string_view text);
 

@@ -418,7 +418,7 @@ void Engine::start_scan(Session& session, Scan& scan, ScanId id, TimePoint now) 
   Transaction& tx = session.tx;
   const mail::Envelope envelope = envelope_of(session);
   const std::string& settings_id = settings_.classes.settings_id_for(settings_.classes.of(envelope));
-  rspamd::ScanRequest request = rspamd::scan_request(envelope, {settings_id, session.id});
+  rspamd::ScanRequest request = rspamd::scan_request(envelope, {settings_id, session.id, settings_.request_headers});
   if (request.recipients_left_out > 0) append_field(tx.log, "rcpts_not_scanned", std::to_string(request.recipients_left_out));
   if (now > *tx.scan_wanted) append_field(tx.log, "queue_ms", milliseconds(now - *tx.scan_wanted));
   std::optional<rspamd::BodyBounds> rewritten_bounds;

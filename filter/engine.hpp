@@ -49,6 +49,7 @@ namespace mailbridge::filter {
 
 struct Settings {
   ClassSettings classes;
+  std::string request_headers;                       // rspamd::ScanSettings::more
   Duration scan_timeout = std::chrono::seconds(30);  // the whole scan, connect included
   Policy policy;
   std::size_t max_size = std::size_t{40} << 20;        // what is larger is not scanned

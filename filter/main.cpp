@@ -13,6 +13,7 @@
 #include <variant>
 
 #include "filter/app.hpp"
+#include "filter/check.hpp"
 #include "filter/options.hpp"
 #include "mail/spool.hpp"
 #include "net/log.hpp"
@@ -59,9 +60,13 @@ Result<std::variant<filter::AppSettings, filter::Text>> read_settings(int argc, 
 
 int run(int argc, char** argv) {
   auto read = read_settings(argc, argv);
-  bool check_config = false;  // argv may be what is wrong, so this flag is looked for by hand
-  for (int i = 1; i < argc; ++i) check_config = check_config || std::string_view(argv[i]) == "--check-config";
-  const bool serve = started_by_smtpd() && !check_config;
+  bool check_config = false;  // argv may be what is wrong, so these flags are looked for by hand
+  bool check = false;
+  for (int i = 1; i < argc; ++i) {
+    check_config = check_config || std::string_view(argv[i]) == "--check-config";
+    check = check || std::string_view(argv[i]) == "--check";
+  }
+  const bool serve = started_by_smtpd() && !check_config && !check;
   auto* settings = read ? std::get_if<filter::AppSettings>(&*read) : nullptr;
   const auto* text = read ? std::get_if<filter::Text>(&*read) : nullptr;
 
@@ -81,7 +86,7 @@ int run(int argc, char** argv) {
     std::fputs(text->text.c_str(), stdout);
     return 0;
   }
-  if (!read || !check_config) {
+  if (!read || !(check_config || check)) {
     std::fprintf(stderr, "filter-mailbridge: %s\n",
                  !read ? read.error().what.c_str()
                        : "standard input is no socket: this program is started by smtpd, see filter-mailbridge(8)");
@@ -93,7 +98,8 @@ int run(int argc, char** argv) {
     return 1;
   }
   std::puts("configuration OK");
-  return 0;
+  net::open_log(net::LogTarget::stderr_stream, Level::error, "filter-mailbridge");  // what there is to say goes to standard output
+  return !check || filter::check_servers(*settings) ? 0 : 1;
 }
 
 }  // namespace

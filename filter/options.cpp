@@ -11,6 +11,7 @@
 #include "base/size.hpp"
 #include "base/text.hpp"
 #include "rspamd/httpcrypt.hpp"
+#include "rspamd/scan_request.hpp"
 #include "rspamd/upstreams.hpp"
 
 namespace mailbridge::filter {
@@ -20,6 +21,7 @@ namespace {
 struct Values {
   std::vector<std::string> rspamd = {"http://127.0.0.1:11333"};
   std::vector<std::string> settings_id;
+  std::vector<std::string> request_header;
   std::string rspamd_key;
   bool compress = false;
   std::string rspamd_ca, rspamd_name, rspamd_cert, rspamd_cert_key;
@@ -46,6 +48,7 @@ struct Values {
   std::vector<std::string> action;
   bool monitor = false;
   bool check_config = false;
+  bool check = false;
 };
 
 // Says what is wrong with a value, or nothing.
@@ -130,6 +133,14 @@ void declare(CLI::App& app, Values& values) {
       "What is done about an action of rspamd's. The name as rspamd spells it, and one of `accept`, `header [NAME: VALUE]`, "
       "`subject [TEMPLATE]`, `tempfail [TEXT]` and `reject [CODE] [X.Y.Z] [TEXT]`; see `Verdicts` below.")
       ->allow_extra_args(false);
+  row("--request-header", values.request_header, "HEADER", parsed_by(rspamd::parse_request_header),
+      "Another header of each request to rspamd. Written `Name: value`; `Pass: all` for instance has rspamd compute all symbols "
+      "even beyond "
+      "the score for a reject. Those that the filter writes itself cannot be given. `Password` makes rspamd take the filter for "
+      "rspamc, and "
+      "leave out greylisting and rate limits.")
+      ->expected(1, 32)
+      ->allow_extra_args(false);
   row("--networks", values.networks, "CIDR|FILE", path_or(parsed_by(parse_network)),
       "Addresses that make up the class networks. An IPv4 or IPv6 address or network, or the absolute path of a file with one a "
       "line; what follows a `#` is a comment there.")
@@ -211,6 +222,11 @@ void declare(CLI::App& app, Values& values) {
          "Say what is wrong with the other options and the configuration file, if anything, and exit. For the command line: in "
          "smtpd.conf it would end smtpd, and the configuration file does not know it.")
       ->configurable(false);
+  app.add_flag("--check", values.check,
+               "The same, and then ask each server of rspamd what it thinks of a test spam. One line for each tells whether it "
+               "answers and "
+               "would refuse that spam (GTUBE), or why not; the exit status is 1 if one does not.")
+      ->configurable(false);
 }
 
 Level level_of(const std::string& name) {
@@ -290,6 +306,9 @@ Result<AppSettings> settings_of(const Values& values) {
   }
   settings.tls_files = {values.rspamd_ca, values.rspamd_cert, values.rspamd_cert_key};
   settings.tls_name = values.rspamd_name;
+  for (const std::string& text : values.request_header) {
+    settings.engine.request_headers += rspamd::parse_request_header(text).value();
+  }
   settings.engine.scan_timeout = seconds(values.scan_timeout);
   settings.engine.policy.on_failure = on_failure(values);
   for (const std::string& text : values.action) {

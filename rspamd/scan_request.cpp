@@ -1,6 +1,7 @@
 #include "rspamd/scan_request.hpp"
 
 #include <algorithm>
+#include <iterator>
 #include <string_view>
 
 #include "base/text.hpp"
@@ -25,7 +26,51 @@ bool is_one_address(std::string_view address) {
                      [](char c) { return c > 0x20 && c < 0x7f && c != ',' && c != '"' && c != '<' && c != '>'; });
 }
 
+// Written here and by Outgoing; and those by which a request names its message otherwise, or says that it is not plain.
+constexpr std::string_view reserved[] = {"Host",
+                                         "Connection",
+                                         "Content-Length",
+                                         "Transfer-Encoding",
+                                         "Content-Encoding",
+                                         "Compression",
+                                         "Dictionary",
+                                         "Expect",
+                                         "Key",
+                                         "User-Agent",
+                                         "Flags",
+                                         "Settings-ID",
+                                         "Log-Tag",
+                                         "Queue-Id",
+                                         "MTA-Name",
+                                         "IP",
+                                         "Hostname",
+                                         "Helo",
+                                         "User",
+                                         "TLS-Cipher",
+                                         "TLS-Version",
+                                         "From",
+                                         "Rcpt",
+                                         "Deliver-To",
+                                         "File",
+                                         "Path",
+                                         "Shm",
+                                         "Shm-Offset",
+                                         "Shm-Length"};
+
 }  // namespace
+
+Result<std::string> parse_request_header(std::string_view text) {
+  const std::size_t colon = text.find(':');
+  const std::string_view name = text.substr(0, colon);
+  if (colon == std::string_view::npos || !is_token(name)) return fail(Errc::malformed, "a header is written `Name: value`");
+  if (std::any_of(std::begin(reserved), std::end(reserved), [&](std::string_view ours) { return iequals(name, ours); })) {
+    return fail(Errc::malformed, "the header " + std::string(name) + " is not to be chosen");
+  }
+  std::string line;
+  add(line, name, text.substr(colon + 1));
+  if (line.empty()) return fail(Errc::malformed, "the header " + std::string(name) + " has no value");
+  return line;
+}
 
 ScanRequest scan_request(const mail::Envelope& envelope, const ScanSettings& settings) {
   ScanRequest request;
@@ -36,6 +81,7 @@ ScanRequest scan_request(const mail::Envelope& envelope, const ScanSettings& set
   add(headers, "User-Agent", "filter-mailbridge");
   // Folds are LF then, whatever the mail's line ends, and a rewritten body follows the JSON instead of being lost without a word.
   add(headers, "Flags", "milter,body_block");
+  headers += settings.more;
   add(headers, "Settings-ID", settings.settings_id);
   add(headers, "Log-Tag", settings.log_tag);
   add(headers, "Queue-Id", envelope.queue_id);

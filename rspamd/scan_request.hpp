@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/result.hpp"
 #include "mail/envelope.hpp"
 
 namespace mailbridge::rspamd {
@@ -14,7 +15,12 @@ namespace mailbridge::rspamd {
 struct ScanSettings {
   std::string settings_id = {};  // empty: rspamd chooses
   std::string log_tag = {};      // marks rspamd's log lines of this scan; rspamd cuts it. May be empty
+  std::string more = {};         // of parse_request_header(), one after the other
 };
+
+// "Name: value" as a header line of the request. Refused are names that are none, and those of headers that are ours to write or
+// would make rspamd read something else than the message.
+Result<std::string> parse_request_header(std::string_view text);
 
 struct ScanRequest {
   std::string headers;                  // with the empty line; the message follows as it is

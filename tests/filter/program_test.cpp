@@ -520,7 +520,8 @@ TEST(FilterProgram, AWrongOptionNeverTakesSmtpdDown) {
   };
   const Row rows[] = {
       {{"--no-such-option"}, "--no-such-option"},
-      {{"--rspamd", "http://a", "--rspamd", "http://b,prio=1"}, "--rspamd: 'priority=N' and 'key=KEY' can follow an endpoint, each once, not 'prio=1'"},
+      {{"--rspamd", "http://a", "--rspamd", "http://b,prio=1"},
+       "--rspamd: 'priority=N' and 'key=KEY' can follow an endpoint, each once, not 'prio=1'"},
       {{"--rspamd", "http://a", "http://b"}, "http://b"},
       {{"--config", crowd}, "--rspamd: 64 servers at most"},
       {{"--rspamd", "ftp://x"}, "--rspamd: an rspamd endpoint begins with 'http://', 'https://' or 'unix:/'"},
@@ -642,6 +643,25 @@ TEST(FilterProgram, SighupBringsOtherServers) {
   EXPECT_EQ(before.heard().size(), 1U);
   EXPECT_EQ(after.heard().size(), 1U);
   std::filesystem::remove(file);
+}
+
+TEST(FilterProgram, CheckAsksEachServer) {
+  ScriptedServer knows([](Peer& peer) { hear_request(peer), peer.say(reply("{\"action\":\"reject\"}")); });
+  ScriptedServer passes([](Peer& peer) { hear_request(peer), peer.say(reply(no_action)); });
+  const auto check = [](std::vector<std::string> servers) {
+    servers.insert(servers.begin(), {MB_FILTER, "--check"});
+    return test::run({.argv = std::move(servers), .environment = {}, .input = ""});
+  };
+  const auto good = check({"--rspamd", "unix:" + knows.endpoint()});
+  EXPECT_EQ(good.status, 0) << good.err;
+  EXPECT_NE(good.out.find("configuration OK\nunix:" + knows.endpoint() + ": OK, refuses the test spam ("), std::string::npos)
+      << good.out;
+  const auto bad = check({"--rspamd", "unix:" + passes.endpoint(), "--rspamd", "unix:/nonexistent"});
+  EXPECT_EQ(bad.status, 1);
+  EXPECT_EQ(bad.out, "configuration OK\nunix:" + passes.endpoint() +
+                         ": answers, but with \"no action\" to the test spam GTUBE\n"
+                         "unix:/nonexistent: unreachable: No such file or directory\n");
+  EXPECT_EQ(check({"--rspamd", "smb://x"}).status, 1);
 }
 
 TEST(FilterProgram, ItConfinesItself) {

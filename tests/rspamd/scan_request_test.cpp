@@ -40,6 +40,17 @@ TEST(ScanRequest, EverythingKnown) {
   EXPECT_EQ(request.recipients_left_out, 0u);
 }
 
+TEST(ScanRequest, MoreHeaders) {
+  const ScanRequest request =
+      scan_request({}, {.more = *parse_request_header("Pass:all") + *parse_request_header("X-Site: a  b\t")});
+  EXPECT_NE(request.headers.find("\r\nPass: all\r\nX-Site: a b\r\nFrom: <>\r\n"), std::string::npos) << request.headers;
+  for (const char* wrong : {"", "Pass", "Pass all: x", ": x", "Pass:", "Pass: \r\n", "a\r\nb: c", "ip: 127.0.0.1",
+                            "FILE: /etc/passwd", "Transfer-Encoding: chunked"}) {
+    EXPECT_FALSE(parse_request_header(wrong)) << wrong;
+  }
+  EXPECT_EQ(*parse_request_header("X: a\r\nIP: 127.0.0.1"), "X: a IP: 127.0.0.1\r\n");
+}
+
 TEST(ScanRequest, NothingKnownLeavesNoEmptyHeader) {
   const ScanRequest request = scan_request({}, {});
   EXPECT_EQ(request.headers,

@@ -1,0 +1,12 @@
+// filter-mailbridge --check: for people, before smtpd relies on it.
+#pragma once
+
+#include "filter/app.hpp"
+
+namespace mailbridge::filter {
+
+// Asks each server of rspamd to scan the test spam that every rspamd refuses (GTUBE), one after the other, and prints one line
+// for each. False when a server did not answer or would have let it pass.
+bool check_servers(const AppSettings& settings);
+
+}  // namespace mailbridge::filter
