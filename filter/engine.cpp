@@ -286,7 +286,8 @@ void Engine::on_data_line(Session& session, const DataLine& event, bool cut, Tim
   }
   tx.size += unstuffed(event.line).size() + 2;
   tx.client_part.line(event.line);
-  if (!tx.unfit.empty() || settings_.out_of_order) return;
+  if (!tx.unfit.empty()) return;
+  if (settings_.out_of_order) return give_up(tx, out_of_order);
   if (cut || event.line.size() > max_dataline) return give_up(tx, line_too_long);
   tx.longest = std::max(tx.longest, event.line.size());
   if (!tx.message) tx.message = std::make_shared<mail::Message>(budget_);

@@ -228,6 +228,20 @@ TEST_F(EngineTest, WithABrokenConfigurationEveryMessageIsDeferred) {
             "filter-dataline|0a|d0|.\nfilter-result|0a|c0|reject|451 4.3.0 Mail scanning is out of order, try again later\n");
 }
 
+TEST_F(EngineTest, AMessageWhoseBeginningABrokenConfigurationLetGoByIsDeferredAfterItsRepairToo) {
+  Settings settings;
+  settings.out_of_order = true;
+  engine = Engine(settings);
+  smtpd(begin("0a") + data("0a", "Received: by us") + data("0a", "Subject: x"));
+  engine.use(Settings{});
+  smtpd(data("0a", "") + data("0a", "the end of it") + data("0a", ".") + commit("0a"));
+  EXPECT_TRUE(started.empty());
+  EXPECT_EQ(output(),
+            "filter-dataline|0a|d0|.\nfilter-result|0a|c0|reject|451 4.3.0 Mail scanning is out of order, try again later\n");
+  smtpd(report("0a", "tx-reset|00000001") + transaction("0a") + mail("0a"));
+  EXPECT_EQ(started.size(), 1U);
+}
+
 TEST_F(EngineTest, ASessionWeNeverSawBeginIsRefusedAndNotKept) {
   smtpd(mail("0f") + commit("0f"));
   EXPECT_EQ(output(),
