@@ -132,6 +132,8 @@ class App {
       engine_.use(settings_.engine);
       scanner_.use(settings_.upstreams, ways());
       net::log(Level::info, "the settings were read again");
+      engine_.tick(now());  // more scans at once, or less patience
+      pump();
     });
   }
 

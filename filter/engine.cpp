@@ -122,6 +122,12 @@ void Engine::use(Settings settings) {
   budget_->limit = settings_.memory;
   budget_->spool = settings_.spool;
   queue_.set_limits(settings_.max_scans, settings_.max_queue);
+  for (auto& [id, scan] : waiting_) {
+    scan.until = std::min(scan.until, *sessions_.at(scan.session_key).tx.scan_wanted + settings_.scan_timeout);
+  }
+  for (auto& [id, scan] : scans_) {
+    scan.until = std::min(scan.until, *sessions_.at(scan.session_key).tx.scan_wanted + settings_.scan_timeout + grace);
+  }
 }
 
 void Engine::receive(std::string_view bytes, TimePoint now) {

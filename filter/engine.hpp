@@ -79,7 +79,7 @@ class Engine {
  public:
   explicit Engine(Settings settings);
 
-  // From now on; what is under way keeps its deadline.
+  // From now on; what waits or is with rspamd keeps its deadline, unless a new one would be earlier.
   void use(Settings settings);
 
   void receive(std::string_view bytes, TimePoint now);
@@ -186,7 +186,7 @@ class Engine {
   std::optional<std::size_t> smtpd_max_size_;
   bool registered_ = false;
   std::unordered_map<std::uint64_t, Session> sessions_;
-  // All scans have the same patience, so the first of either is the one due first.
+  // None has more patience than a later one, so the first of either is the one due first.
   std::map<ScanId, Scan> waiting_;
   std::map<ScanId, Scan> scans_;
   ScanQueue queue_{0, 0};

@@ -579,6 +579,38 @@ TEST_F(ScanLimitTest, WhoHasNoTurnInTimeIsAnOverloadToo) {
       << notes.at(0);
 }
 
+TEST_F(ScanLimitTest, LessPatienceIsForThoseUnderWayToo) {
+  limit(1, 10);
+  smtpd(begin("01") + mail("01") + begin("02") + mail("02"));
+  Settings settings;
+  settings.max_scans = 1;
+  settings.scan_timeout = 5s;
+  engine.use(settings);
+  smtpd(begin("03") + mail("03"), t0 + 2s);
+  EXPECT_EQ(engine.next_deadline(), t0 + 5s);
+  engine.tick(t0 + 5s);
+  EXPECT_EQ(output(), "filter-dataline|02|d0|.\n");
+  EXPECT_EQ(engine.next_deadline(), t0 + 6s) << "that of the scan, should it not end by itself";
+  settings.scan_timeout = 60s;
+  engine.use(settings);
+  smtpd(begin("04") + mail("04"), t0 + 5s);
+  engine.tick(t0 + 6s);
+  collect();
+  EXPECT_EQ(cancelled, Ids{1});
+  EXPECT_EQ(begun(), (Ids{1, 3}));
+  EXPECT_EQ(started.at(3).until, t0 + 7s);
+  EXPECT_EQ(engine.next_deadline(), t0 + 8s);
+}
+
+TEST_F(ScanLimitTest, MoreScansAtOnceBeginAtOnce) {
+  limit(1, 10);
+  smtpd(begin("01") + mail("01") + begin("02") + mail("02"));
+  limit(2, 10);
+  engine.tick(t0 + 1s);
+  collect();
+  EXPECT_EQ(begun(), (Ids{1, 2}));
+}
+
 TEST_F(ScanLimitTest, WhoLeavesMakesRoomAtOnce) {
   limit(1, 1);
   smtpd(begin("01") + mail("01") + begin("02") + mail("02"));
