@@ -42,19 +42,7 @@ class App {
         out_(io_, STDOUT_FILENO),
         deadline_(io_),
         signals_(io_) {
-    net::open_log(settings_.log_target, settings_.log_level, program);
     out_.non_blocking(true);
-    if (!settings_.record_directory.empty()) {
-      auto recorder = Recorder::open(settings_.record_directory, settings_.given, now());
-      if (recorder) recorder_ = std::move(*recorder);
-      else net::log(Level::error, recorder.error().what);
-    }
-    if (const auto usable = mail::SpoolFile::create(settings_.engine.spool); !usable) {
-      net::log(Level::error, "--spool " + settings_.engine.spool + ": " + usable.error().message());
-    }
-    if (const auto confined = confine({settings_.engine.spool}); !confined)
-      net::log(Level::debug, "not confined: " + confined.error().what);
-    if (geteuid() == 0) net::log(Level::warn, "runs as root, and needs not to: see `user` in smtpd.conf(5)");
   }
 
   [[noreturn]] void run() {
@@ -74,6 +62,24 @@ class App {
   }
 
  private:
+  // Before a name look-up begins another thread: only this one, and those that it begins, are confined.
+  std::optional<Recorder> prepare() {
+    net::open_log(settings_.log_target, settings_.log_level, program);
+    std::optional<Recorder> recorder;
+    if (!settings_.record_directory.empty()) {
+      auto opened = Recorder::open(settings_.record_directory, settings_.given, now());
+      if (opened) recorder = std::move(*opened);
+      else net::log(Level::error, opened.error().what);
+    }
+    if (const auto usable = mail::SpoolFile::create(settings_.engine.spool); !usable) {
+      net::log(Level::error, "--spool " + settings_.engine.spool + ": " + usable.error().message());
+    }
+    if (const auto confined = confine({settings_.engine.spool}); !confined)
+      net::log(Level::debug, "not confined: " + confined.error().what);
+    if (geteuid() == 0) net::log(Level::warn, "runs as root, and needs not to: see `user` in smtpd.conf(5)");
+    return recorder;
+  }
+
   // Whole milliseconds since start, so that a recording's T lanes lead to the same figures when it is played.
   TimePoint now() const { return start_ + std::chrono::floor<std::chrono::milliseconds>(Clock::now() - start_); }
 
@@ -222,10 +228,10 @@ class App {
   AppSettings settings_;
   const ReadAgain read_again_;
   const TimePoint start_ = Clock::now();
+  std::optional<Recorder> recorder_ = prepare();
   asio::io_context io_{1};
   Engine engine_;
   Scanner scanner_;
-  std::optional<Recorder> recorder_;
   asio::posix::stream_descriptor in_;
   asio::posix::stream_descriptor out_;
   asio::steady_timer deadline_;
