@@ -136,7 +136,10 @@ void Engine::receive(std::string_view bytes, TimePoint now) {
       on_line(line, cut, now);
     } catch (const std::bad_alloc&) {
       if (const auto parsed = parse_line(line)) forget(parsed->session_key);
-      on_line(line, cut, now);
+      try {
+        on_line(line, cut, now);
+      } catch (const std::bad_alloc&) {  // a session that we shall not know, or nothing that matters
+      }
     }
     start_scans(now);
   });
@@ -150,17 +153,21 @@ void Engine::forget(std::uint64_t session_key) {
   const std::string id = std::move(session->second.id);
   sessions_.erase(session);
   const bool ran = scan && drop_scan(*scan);
-  note(Level::error, "session=" + id + " is given up: out of memory");
-  if (ran) commands_.emplace_back(CancelScan{*scan});
+  try {
+    if (ran) commands_.emplace_back(CancelScan{*scan});
+    note(Level::error, "session=" + id + " is given up: out of memory");
+  } catch (const std::bad_alloc&) {  // then nobody hears of it, and the scan ends by itself
+  }
 }
 
-// One append, so that there is never a part of a line.
+// Of nothing but the output's own memory, which has room in all likelihood; and never a part of a line.
 void Engine::answer(std::string_view kind, Version version, std::string_view session, std::string_view token,
-                    std::string_view what) {
-  std::string line = answer_prefix(kind, dialect_of(version), session, token);
-  line += what;
-  line += '\n';
-  out_ += line;
+                    std::string_view what, std::string_view text) {
+  out_.reserve(out_.size() + kind.size() + session.size() + token.size() + what.size() + text.size() + 4);
+  append_answer_prefix(out_, kind, dialect_of(version), session, token);
+  out_ += what;
+  out_ += text;
+  out_ += '\n';
 }
 
 void Engine::on_line(std::string_view text, bool cut, TimePoint now) {
@@ -250,12 +257,12 @@ void Engine::on_line(std::string_view text, bool cut, TimePoint now) {
     }
     void operator()(const Commit& event) const {
       const std::string_view refusal = session ? engine.on_commit(*session) : no_verdict;
-      const std::string what = refusal.empty() ? "proceed" : "reject|" + std::string(refusal);
-      engine.answer("filter-result", line.version, line.session, event.token, what);
+      const std::string_view what = refusal.empty() ? "proceed" : "reject|";
+      engine.answer("filter-result", line.version, line.session, event.token, what, refusal);
     }
     void operator()(const OtherRequest& event) const {
-      engine.note(Level::warn, "smtpd asked about a phase that was not registered: " + printable(event.phase, 40));
       engine.answer("filter-result", line.version, line.session, event.token, "proceed");
+      engine.note(Level::warn, "smtpd asked about a phase that was not registered: " + printable(event.phase, 40));
     }
   };
   std::visit(Visitor{*this, *line, session, cut, now}, line->event);
@@ -395,19 +402,28 @@ void Engine::queue_scan(Session& session, TimePoint now) {
   waiting_.emplace(id, Scan{session.key, now + settings_.scan_timeout});
   session.tx.scan = id;
   session.tx.scan_wanted = now;
-  if (const auto gone = queue_.add(id, session.client.ip)) turn_away(*gone, "too many scans are under way: no room to wait", now);
+  if (const auto gone = queue_.add(id, session.client.ip)) {
+    give_up_scan(*gone, rspamd::ScanFailure::Kind::overload, "too many scans are under way: no room to wait", now);
+  }
 }
 
-void Engine::turn_away(ScanId id, std::string_view why, TimePoint now) {
-  Session& session = sessions_.at(waiting_.at(id).session_key);
-  drop_scan(id);
+void Engine::give_up_scan(ScanId id, rspamd::ScanFailure::Kind kind, std::string_view why, TimePoint now) {
+  const auto waiting = waiting_.find(id);
+  Session& session = sessions_.at((waiting != waiting_.end() ? waiting->second : scans_.at(id)).session_key);
   session.tx.scan.reset();
-  conclude(session, tl::unexpected(rspamd::ScanFailure{rspamd::ScanFailure::Kind::overload, std::string(why)}), now);
+  const bool ran = drop_scan(id);
+  try {
+    if (ran) commands_.emplace_back(CancelScan{id});
+    decide(session, tl::unexpected(rspamd::ScanFailure{kind, std::string(why)}), now);
+  } catch (const std::bad_alloc&) {
+    abandon(session);
+  }
 }
 
 void Engine::start_scans(TimePoint now) {
   while (!waiting_.empty() && waiting_.begin()->second.until <= now) {
-    turn_away(waiting_.begin()->first, "too many scans are under way: no turn in time", now);
+    give_up_scan(waiting_.begin()->first, rspamd::ScanFailure::Kind::overload, "too many scans are under way: no turn in time",
+                 now);
   }
   while (const auto id = queue_.next()) {
     scans_.insert(waiting_.extract(*id));
@@ -450,17 +466,13 @@ void Engine::scan_finished(ScanId id, const rspamd::ScanResult& result, TimePoin
   Session& session = sessions_.at(scan->second.session_key);
   drop_scan(id);
   session.tx.scan.reset();
-  conclude(session, result, now, server);
-  start_scans(now);
-}
-
-void Engine::conclude(Session& session, const rspamd::ScanResult& result, TimePoint now, std::string_view server) {
   try {
     if (!server.empty()) append_field(session.tx.log, "server", server);
     decide(session, result, now);
   } catch (const std::bad_alloc&) {
     abandon(session);
   }
+  start_scans(now);
 }
 
 // The memory ran out when its lines had all come.
@@ -473,9 +485,8 @@ void Engine::abandon(Session& session) {
 void Engine::tick(TimePoint now) {
   start_scans(now);
   while (!scans_.empty() && scans_.begin()->second.until <= now) {
-    const ScanId id = scans_.begin()->first;
-    commands_.emplace_back(CancelScan{id});
-    scan_finished(id, tl::unexpected(rspamd::ScanFailure{rspamd::ScanFailure::Kind::timed_out, "no verdict in time"}), now);
+    give_up_scan(scans_.begin()->first, rspamd::ScanFailure::Kind::timed_out, "no verdict in time", now);
+    start_scans(now);
   }
 }
 
@@ -533,8 +544,10 @@ void Engine::pass_unscanned(Session& session) {
 void Engine::proceed(Session& session, Decision decision) {
   Transaction& tx = session.tx;
   if (!decision.not_said.empty()) append_field(tx.log, "instead_of", decision.not_said);
-  emissions_.push_back({session.key, answer_prefix("filter-dataline", dialect_of(session.version), session.id, tx.data_token),
-                        std::move(decision.header_bytes), 0, std::move(tx.message), decision.body_from});
+  std::string prefix;
+  append_answer_prefix(prefix, "filter-dataline", dialect_of(session.version), session.id, tx.data_token);
+  emissions_.push_back(
+      {session.key, std::move(prefix), std::move(decision.header_bytes), 0, std::move(tx.message), decision.body_from});
   tx.answered = true;
 }
 
@@ -606,10 +619,10 @@ void Engine::refill() {
     std::string_view piece =
         in_head ? std::string_view(emission.head).substr(emission.head_offset) : emission.message->from(emission.offset);
     if (piece.empty()) {
-      if (emission.message->failed()) {
-        Session& session = sessions_.at(emission.session_key);
-        note_lost(session, *emission.message);
-        session.tx.refusal = no_storage;
+      const auto session = sessions_.find(emission.session_key);
+      if (emission.message->failed() && session != sessions_.end()) {  // the commit of a forgotten one is refused anyway
+        note_lost(session->second, *emission.message);
+        session->second.tx.refusal = no_storage;
       }
       out_.reserve(out_.size() + emission.prefix.size() + 2);
       out_ += emission.prefix;

@@ -150,7 +150,8 @@ class Engine {
   void on_line(std::string_view line, bool cut, TimePoint now);
   void forget(std::uint64_t session_key);
   void abandon(Session& session);
-  void answer(std::string_view kind, Version version, std::string_view session, std::string_view token, std::string_view what);
+  void answer(std::string_view kind, Version version, std::string_view session, std::string_view token, std::string_view what,
+              std::string_view text = {});
   void on_config(const Config& config);
   void on_reply(std::string_view reply);
   void on_data_line(Session& session, const DataLine& event, bool cut, TimePoint now);
@@ -159,11 +160,10 @@ class Engine {
   void complete(Session& session);
   mail::Envelope envelope_of(const Session& session) const;
   void queue_scan(Session& session, TimePoint now);
-  void turn_away(ScanId id, std::string_view why, TimePoint now);
+  void give_up_scan(ScanId id, rspamd::ScanFailure::Kind kind, std::string_view why, TimePoint now);
   void start_scans(TimePoint now);
   void start_scan(Session& session, Scan& scan, ScanId id, TimePoint now);
   bool drop_scan(ScanId id);
-  void conclude(Session& session, const rspamd::ScanResult& result, TimePoint now, std::string_view server = {});
   void refuse(Session& session, std::string_view refusal);
   void give_up(Transaction& tx, std::string_view refusal);
   void note_lost(const Session& session, const mail::Message& message);

@@ -186,16 +186,14 @@ std::optional<DataLine> RepeatedDataLine::match(std::string_view line) const {
   return DataLine{token_, line.substr(bar + after_time_.size())};
 }
 
-std::string answer_prefix(std::string_view kind, const Dialect& dialect, std::string_view session, std::string_view token) {
-  std::string prefix;
-  prefix.reserve(kind.size() + session.size() + token.size() + 3);
-  prefix += kind;
-  prefix += '|';
-  prefix += dialect.answers_token_first ? token : session;
-  prefix += '|';
-  prefix += dialect.answers_token_first ? session : token;
-  prefix += '|';
-  return prefix;
+void append_answer_prefix(std::string& out, std::string_view kind, const Dialect& dialect, std::string_view session,
+                          std::string_view token) {
+  out += kind;
+  out += '|';
+  out += dialect.answers_token_first ? token : session;
+  out += '|';
+  out += dialect.answers_token_first ? session : token;
+  out += '|';
 }
 
 }  // namespace mailbridge::filter

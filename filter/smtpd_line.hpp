@@ -126,6 +126,7 @@ inline constexpr std::size_t max_dataline = 65485;
 inline constexpr std::size_t cut_dataline = 1997;
 
 // "filter-dataline|SESSION|TOKEN|" and "filter-result|SESSION|TOKEN|", in the order the version wants.
-std::string answer_prefix(std::string_view kind, const Dialect& dialect, std::string_view session, std::string_view token);
+void append_answer_prefix(std::string& out, std::string_view kind, const Dialect& dialect, std::string_view session,
+                          std::string_view token);
 
 }  // namespace mailbridge::filter

@@ -1,5 +1,5 @@
-// Every allocation of a conversation fails once: smtpd's rules hold, and each request is still answered. And what is allocated
-// has bounds, whatever rspamd sends.
+// Every allocation of a conversation fails, alone and with some after it: smtpd's rules hold, and each request is still answered.
+// And what is allocated has bounds, whatever rspamd sends.
 #include <gtest/gtest.h>
 
 #include <malloc.h>
@@ -17,8 +17,9 @@
 
 namespace {
 
-std::size_t failing = 0;  // the one that fails, counted from now; 0: none
-std::size_t held = 0;     // bytes allocated and not given back
+std::size_t failing = 0;  // all that fail are over after so many; 0: none fails
+std::size_t in_a_row = 1;
+std::size_t held = 0;  // bytes allocated and not given back
 std::size_t most_held = 0;
 
 struct AllocationsWork {
@@ -29,7 +30,7 @@ struct AllocationsWork {
 }  // namespace
 
 [[gnu::noinline]] void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
-  if (failing > 0 && --failing == 0) return nullptr;
+  if (failing > 0 && failing-- <= in_a_row) return nullptr;
   void* memory = std::malloc(size);
   held += malloc_usable_size(memory);
   most_held = std::max(most_held, held);
@@ -113,7 +114,7 @@ bool play(std::size_t which, const rspamd::ScanResult& result) {
     engine.receive(bytes, t0);
     pump();
   };
-  failing = which;
+  failing = which + in_a_row - 1;
   try {
     say(config);
     for (const std::string_view line : lines) {
@@ -121,6 +122,7 @@ bool play(std::size_t which, const rspamd::ScanResult& result) {
         for (const ScanId id : scans) engine.scan_finished(id, result, t0);
         scans.clear();
         pump();
+        EXPECT_TRUE(written.ends_with("|.\n")) << "allocation " << which << "\n" << written;
       } else {
         say(line.substr(0, line.size() / 2));  // in two parts, so that the beginning of a line is held
         say(line.substr(line.size() / 2));
@@ -130,7 +132,7 @@ bool play(std::size_t which, const rspamd::ScanResult& result) {
     failing = 0;
     ADD_FAILURE() << "allocation " << which << " is not survived";
   }
-  const bool all_worked = std::exchange(failing, 0) > 0;
+  const bool all_worked = std::exchange(failing, 0) >= in_a_row;
   host.settled();
   EXPECT_EQ(host.violations(), std::vector<std::string>{}) << "allocation " << which << "\n" << written;
   EXPECT_TRUE(written.find("register|ready\n") != std::string::npos) << "allocation " << which;
@@ -141,9 +143,48 @@ bool play(std::size_t which, const rspamd::ScanResult& result) {
 
 TEST(Memory, EachRequestIsAnsweredWhicheverAllocationFails) {
   for (const rspamd::ScanResult& result : {rspamd::ScanResult(verdict("add header")), rspamd::ScanResult(verdict("reject"))}) {
+    for (in_a_row = 1; in_a_row <= 40 && !HasFailure(); in_a_row = 2 * in_a_row + 1) {
+      std::size_t which = in_a_row;  // some memory is there at the start
+      while (play(which, result) && !HasFailure()) ++which;
+      EXPECT_GT(which, 50U);
+    }
+  }
+}
+
+// Three mails, of which one is with rspamd, one waits and one finds no room; then nothing happens but that time passes.
+TEST(Memory, WhoWaitsIsAnsweredWhicheverAllocationFails) {
+  Settings settings;
+  settings.max_scans = settings.max_queue = 1;
+  for (in_a_row = 1; in_a_row <= 40; in_a_row = 2 * in_a_row + 1) {
+    bool all_worked = false;
     std::size_t which = 1;
-    while (play(which, result) && !HasFailure()) ++which;
-    EXPECT_GT(which, 50U);
+    for (; !all_worked && !HasFailure(); ++which) {
+      Engine engine{settings};
+      std::string lines;
+      for (const char* id : {"1111111111111111", "2222222222222222", "3333333333333333"}) {
+        const auto mail = conversation(id);
+        for (std::size_t i = 0; i < 11; ++i) lines += mail[i];
+      }
+      const std::size_t last = lines.rfind("filter|");
+      engine.receive(std::string_view(lines).substr(0, last), t0);
+      failing = which + in_a_row - 1;
+      engine.receive(std::string_view(lines).substr(last), t0);
+      engine.tick(t0 + std::chrono::seconds(30));
+      engine.tick(t0 + std::chrono::seconds(31));
+      all_worked = std::exchange(failing, 0) >= in_a_row;
+      std::string written;
+      for (std::string_view bytes = engine.output(); !bytes.empty(); bytes = engine.output()) {
+        written += bytes;
+        engine.written(bytes.size());
+      }
+      for (const char* id : {"1111111111111111", "2222222222222222", "3333333333333333"}) {
+        EXPECT_NE(written.find("filter-dataline|" + std::string(id) + "|d0|.\n"), std::string::npos)
+            << "allocation " << which << ", " << in_a_row << " in a row\n"
+            << written;
+      }
+      EXPECT_FALSE(engine.next_deadline());
+    }
+    EXPECT_GT(which, 20U);
   }
 }
 

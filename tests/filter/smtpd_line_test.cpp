@@ -83,9 +83,14 @@ TEST(SmtpdLine, Events) {
 }
 
 TEST(SmtpdLine, AnswersStandInTheOrderTheVersionWants) {
-  EXPECT_EQ(answer_prefix("filter-result", dialect_of({0, 4}), "5e", "70"), "filter-result|70|5e|");
-  EXPECT_EQ(answer_prefix("filter-result", dialect_of({0, 5}), "5e", "70"), "filter-result|5e|70|");
-  EXPECT_EQ(answer_prefix("filter-dataline", dialect_of({0, 7}), "5e", "70"), "filter-dataline|5e|70|");
+  const auto prefix = [](std::string_view kind, Version version) {
+    std::string out;
+    append_answer_prefix(out, kind, dialect_of(version), "5e", "70");
+    return out;
+  };
+  EXPECT_EQ(prefix("filter-result", {0, 4}), "filter-result|70|5e|");
+  EXPECT_EQ(prefix("filter-result", {0, 5}), "filter-result|5e|70|");
+  EXPECT_EQ(prefix("filter-dataline", {0, 7}), "filter-dataline|5e|70|");
 }
 
 TEST(SmtpdLine, ARepeatedDataLineIsReadAsAnyOther) {
