@@ -149,15 +149,20 @@ class App {
     return {settings_.connect_timeout, settings_.compress, settings_.tls, settings_.tls_name};
   }
 
-  // What the engine wants done. To be called after anything was said to it.
+  // What the engine wants done. To be called after anything was said to it. A scan can fail while it is being started, which gets
+  // here again: what that leads to is done after the rest, for thousands can wait to fail in a row.
   void pump() {
-    for (Command& command : engine_.take_commands()) {
-      try {
-        std::visit([this](auto& wanted) { carry_out(wanted); }, command);
-      } catch (const std::exception& error) {
-        carry_on_after(error);  // a scan that did not start is given up at its deadline
+    if (std::exchange(pumping_, true)) return;
+    for (auto commands = engine_.take_commands(); !commands.empty(); commands = engine_.take_commands()) {
+      for (Command& command : commands) {
+        try {
+          std::visit([this](auto& wanted) { carry_out(wanted); }, command);
+        } catch (const std::exception& error) {
+          carry_on_after(error);  // a scan that did not start is given up at its deadline
+        }
       }
     }
+    pumping_ = false;
     write_soon();
     if (const auto due = engine_.next_deadline(); due && due != deadline_.expiry()) {
       deadline_.expires_at(*due);
@@ -239,6 +244,7 @@ class App {
   std::vector<char> in_buffer_ = std::vector<char>(read_size);
   std::vector<char> used_buffer_ = std::vector<char>(read_size);
   bool writing_ = false;
+  bool pumping_ = false;
 };
 
 }  // namespace

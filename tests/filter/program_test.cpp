@@ -16,6 +16,7 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <future>
 #include <iterator>
 #include <memory>
 #include <thread>
@@ -741,6 +742,32 @@ TEST(FilterProgram, AScanThatWaitsIsSentWhenThePlaceOfAnotherIsFree) {
   EXPECT_EQ(smtpd.leave(), 0);
   EXPECT_EQ(rspamd.finish(), "");
   EXPECT_EQ(rspamd.heard().size(), 3U);
+}
+
+// Each fails in the moment it begins, and makes room for the next one.
+TEST(FilterProgram, AThousandScansThatWaitFailInARow) {
+  std::promise<void> under_way;
+  ScriptedServer rspamd([&](Peer& peer) { hear_request(peer), under_way.set_value(), peer.wait_for_close(); });
+  std::unique_ptr<Smtpd> smtpd;
+  {
+    const SoftLimit small(RLIMIT_STACK, rlim_t{1024} * 1024);
+    smtpd = std::make_unique<Smtpd>(with(rspamd, {"--max-scans", "1", "--log-level", "error"}));
+  }
+  smtpd->mail();
+  under_way.get_future().wait();
+  constexpr unsigned first = 1000;
+  constexpr unsigned last = first + 999;
+  for (unsigned id = first; id <= last; ++id) {
+    smtpd->say("report|0.7|1.2|smtp-in|link-connect|" + std::to_string(id) + "|mx.example.net|pass|192.0.2.1:99|192.0.2.9:25\n");
+    for (const std::string line : {"Received: by us", "Subject: x", "."}) {
+      smtpd->say("filter|0.7|1.2|smtp-in|data-line|" + std::to_string(id) + "|d0|" + line + "\n");
+    }
+  }
+  std::filesystem::remove(rspamd.endpoint());
+  smtpd->report("link-disconnect");
+  smtpd->hear("filter-dataline|" + std::to_string(last) + "|d0|.\n");
+  EXPECT_EQ(smtpd->leave(), 0);
+  EXPECT_EQ(rspamd.finish(), "");
 }
 
 TEST(FilterProgram, AsManyScansAtOnceAsTheHardLimitOfDescriptorsAllows) {
