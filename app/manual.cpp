@@ -131,7 +131,7 @@ std::string manual_list(const CLI::App& app) {
     mdoc.macro(".It Fl -" + option->get_lnames()[0] + (flag ? "" : value(option->get_type_name())));
     mdoc.text(option->get_description());
     const std::string default_value = option->get_default_str();
-    if (!flag && !default_value.empty() && default_value != "[]") mdoc.text("The default is `" + default_value + "`.");
+    if (!flag && !default_value.empty()) mdoc.text("The default is `" + default_value + "`.");
     if (option->get_items_expected_max() > 1) mdoc.text("May be given several times; an array in the configuration file.");
   }
   mdoc.macro(".El");

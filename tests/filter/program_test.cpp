@@ -680,7 +680,9 @@ TEST(FilterProgram, ItConfinesItself) {
 
 TEST(FilterProgram, SaysWhatItIsWhenNobodyServes) {
   EXPECT_EQ(test::run({{MB_FILTER, "--check-config"}, {}, ""}).out, "configuration OK\n");
-  EXPECT_NE(test::run({{MB_FILTER, "--help"}, {}, ""}).out.find("--rspamd"), std::string::npos);
+  const std::string help = test::run({{MB_FILTER, "--help"}, {}, ""}).out;
+  EXPECT_NE(help.find("--rspamd"), std::string::npos);
+  EXPECT_EQ(help.find("=[]"), std::string::npos);
   const test::Ended spool = test::run({{MB_FILTER, "--check-config", "--spool", "/nonexistent"}, {}, ""});
   EXPECT_EQ(spool.status, 1);
   EXPECT_EQ(spool.err, "filter-mailbridge: --spool /nonexistent: No such file or directory\n");
