@@ -70,10 +70,11 @@ Scanner::Scanner(asio::io_context& io, const std::vector<rspamd::Upstream>& upst
 }
 
 void Scanner::use(const std::vector<rspamd::Upstream>& upstreams, Ways ways) {
-  ways_ = std::move(ways);
   const auto same = [](const Server& server, const rspamd::Upstream& upstream) { return server.upstream == upstream; };
-  if (pool_ && std::equal(pool_->servers.begin(), pool_->servers.end(), upstreams.begin(), upstreams.end(), same)) return;
-  pool_ = std::make_shared<Pool>(io_, upstreams);
+  const bool stay = pool_ && std::equal(pool_->servers.begin(), pool_->servers.end(), upstreams.begin(), upstreams.end(), same);
+  if (!stay) pool_ = std::make_shared<Pool>(io_, upstreams);
+  pool_->ways = std::move(ways);
+  if (stay) return;
   for (Server& server : pool_->servers) {
     if (!server.upstream.key) continue;
     if (!our_key_) our_key_ = random_bytes<rspamd::httpcrypt::Key>();
@@ -102,21 +103,21 @@ void Scanner::cancel(ScanId id) {
   if (const auto scan = scans_.find(id); scan != scans_.end()) scan->second->emit(asio::cancellation_type::terminal);
 }
 
-rspamd::Wire Scanner::wire_to(const Server& server) const {
-  rspamd::Wire wire{server.host, std::nullopt, ways_.compress};
+rspamd::Wire Scanner::wire_to(const Server& server, const Ways& ways) {
+  rspamd::Wire wire{server.host, std::nullopt, ways.compress};
   if (server.secret) wire.sealing = rspamd::Sealing{server.secret, random_bytes<rspamd::httpcrypt::Nonce>()};
   return wire;
 }
 
 template <class Machine, class Watch>
-asio::awaitable<std::optional<net::ConnectError>> Scanner::talk(Server& server, Machine& machine, TimePoint connect_by,
-                                                                Watch watch) {
+asio::awaitable<std::optional<net::ConnectError>> Scanner::talk(Server& server, const Ways& ways, Machine& machine,
+                                                                TimePoint connect_by, Watch watch) {
   auto socket = co_await net::connect(server.target, connect_by);
   if (!socket) co_return std::move(socket.error());
   const auto* tcp = std::get_if<TcpEndpoint>(&server.upstream.endpoint);
   if (tcp && tcp->tls) {
-    const auto context = ways_.tls;
-    net::TlsStream stream(std::move(*socket), *context, ways_.tls_name.empty() ? tcp->host : ways_.tls_name);
+    const auto context = ways.tls;
+    net::TlsStream stream(std::move(*socket), *context, ways.tls_name.empty() ? tcp->host : ways.tls_name);
     auto error = co_await stream.handshake(connect_by);
     if (error) co_return error;
     co_await net::converse(stream, machine, watch);
@@ -142,11 +143,11 @@ asio::awaitable<void> Scanner::scan(StartScan command) {
     Server& server = pool->servers[*chosen];
     if (several) watch('@', server.name);
     const TimePoint begun = Clock::now();
-    const TimePoint connect_by = std::min(command.until, begun + ways_.connect_timeout);
-    rspamd::Outgoing request(rspamd::scan_command, command.headers, command.message, wire_to(server));
+    const TimePoint connect_by = std::min(command.until, begun + pool->ways.connect_timeout);
+    rspamd::Outgoing request(rspamd::scan_command, command.headers, command.message, wire_to(server, pool->ways));
     rspamd::Exchange exchange(std::move(request), command.until, rspamd::default_reply_cap, command.rewritten_bounds);
     while (!exchange.prepare()) co_await asio::post(io_, asio::use_awaitable);  // a large mail leaves the others their turn
-    const auto error = co_await talk(server, exchange, connect_by, watch);
+    const auto error = co_await talk(server, pool->ways, exchange, connect_by, watch);
     if ((co_await asio::this_coro::cancellation_state).cancelled() != asio::cancellation_type::none) co_return;
     if (error && !(error->timed_out && connect_by == command.until)) {
       watch('!', "refused " + error->what);
@@ -207,9 +208,10 @@ void Scanner::await_probe(const PoolPtr& pool) {
 asio::awaitable<void> Scanner::probe(PoolPtr pool, std::size_t number) {
   Server& server = pool->servers[number];
   const TimePoint begun = Clock::now();
-  rspamd::Ping ping(rspamd::ping_request(wire_to(server)), begun + ping_patience);
+  rspamd::Ping ping(rspamd::ping_request(wire_to(server, pool->ways)), begun + ping_patience);
   const auto watch = [](char, std::string_view) {};
-  const auto error = co_await talk(server, ping, begun + std::min(ways_.connect_timeout, ping_patience), watch);
+  const TimePoint connect_by = begun + std::min(pool->ways.connect_timeout, ping_patience);
+  const auto error = co_await talk(server, pool->ways, ping, connect_by, watch);
   const bool answers = !error && ping.result();
   const bool was_up = pool->upstreams.up(number);
   const bool changed = error && is_our_own(*error) ? pool->upstreams.pinged(number, was_up, Clock::now(), random())

@@ -63,9 +63,10 @@ class Scanner {
     net::Target target;
     std::shared_ptr<const rspamd::httpcrypt::Secret> secret = nullptr;  // with a server that has a key
   };
-  // The servers of one configuration. Scans and probes hold it.
+  // The servers of one configuration, and the ways to them. Scans and probes hold it.
   struct Pool {
     Pool(asio::io_context& io, const std::vector<rspamd::Upstream>& from);
+    Ways ways;
     std::vector<Server> servers;
     rspamd::Upstreams upstreams;
     asio::steady_timer probe_due;
@@ -74,9 +75,10 @@ class Scanner {
   using PoolPtr = std::shared_ptr<Pool>;
 
   // ---- one server: what is spoken with it, and how it is reached
-  rspamd::Wire wire_to(const Server& server) const;
+  static rspamd::Wire wire_to(const Server& server, const Ways& ways);
   template <class Machine, class Watch>
-  asio::awaitable<std::optional<net::ConnectError>> talk(Server& server, Machine& machine, TimePoint connect_by, Watch watch);
+  static asio::awaitable<std::optional<net::ConnectError>> talk(Server& server, const Ways& ways, Machine& machine,
+                                                                TimePoint connect_by, Watch watch);
 
   asio::awaitable<void> scan(StartScan command);
   asio::awaitable<void> probe(PoolPtr pool, std::size_t server);
@@ -87,7 +89,6 @@ class Scanner {
 
   asio::io_context& io_;
   PoolPtr pool_;
-  Ways ways_;
   std::optional<rspamd::httpcrypt::Key> our_key_;  // secret; made when a server has a key
   const Hooks hooks_;
   std::minstd_rand random_{std::random_device{}()};

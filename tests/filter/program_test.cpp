@@ -665,6 +665,28 @@ TEST(FilterProgram, CheckAsksEachServer) {
   EXPECT_EQ(check({"--rspamd", "smb://x"}).status, 1);
 }
 
+// The scan under way goes on with the servers it began with, and as they are reached.
+TEST(FilterProgram, SighupWhileAScanIsTriedWithTls) {
+  const std::filesystem::path file = ::testing::TempDir() + "tls." + std::to_string(getpid()) + ".toml";
+  std::promise<void> under_way;
+  std::promise<void> read_again;
+  ScriptedServer first([&](Peer& peer) { peer.hear_until("\x16"), under_way.set_value(), read_again.get_future().wait(); },
+                       ScriptedServer::Kind::tcp);
+  ScriptedServer second([](Peer& peer) { peer.hear_until("\x16"); }, ScriptedServer::Kind::tcp);
+  std::ofstream(file) << "rspamd = ['https://" + first.endpoint() + "', 'https://" + second.endpoint() + "']\n";
+  Smtpd smtpd({"--config", file, "--log-target", "stderr"});
+  smtpd.mail();
+  under_way.get_future().wait();
+  std::ofstream(file) << "rspamd = 'http://127.0.0.1:1'\n";
+  kill(smtpd.pid(), SIGHUP);
+  smtpd.hear_log("the settings were read again\n");
+  read_again.set_value();
+  EXPECT_EQ(smtpd.answer(), deferred);
+  EXPECT_EQ(smtpd.leave(), 0);
+  EXPECT_EQ(first.finish() + second.finish(), "");
+  std::filesystem::remove(file);
+}
+
 TEST(FilterProgram, ItConfinesItself) {
   Smtpd smtpd({"--log-target", "stderr", "--log-level", "debug", "--rspamd", "http://name.to.be.looked.up.invalid"});
   std::vector<std::string> threads;  // the look-up's is there for as long as that takes
