@@ -71,16 +71,19 @@ Scanner::Scanner(asio::io_context& io, const std::vector<rspamd::Upstream>& upst
 
 void Scanner::use(const std::vector<rspamd::Upstream>& upstreams, Ways ways) {
   const auto same = [](const Server& server, const rspamd::Upstream& upstream) { return server.upstream == upstream; };
-  const bool stay = pool_ && std::equal(pool_->servers.begin(), pool_->servers.end(), upstreams.begin(), upstreams.end(), same);
-  if (!stay) pool_ = std::make_shared<Pool>(io_, upstreams);
-  pool_->ways = std::move(ways);
-  if (stay) return;
-  for (Server& server : pool_->servers) {
+  if (pool_ && std::equal(pool_->servers.begin(), pool_->servers.end(), upstreams.begin(), upstreams.end(), same)) {
+    pool_->ways = std::move(ways);
+    return;
+  }
+  const auto fresh = std::make_shared<Pool>(io_, upstreams);
+  fresh->ways = std::move(ways);
+  for (Server& server : fresh->servers) {
     if (!server.upstream.key) continue;
     if (!our_key_) our_key_ = random_bytes<rspamd::httpcrypt::Key>();
     server.secret =
         std::make_shared<const rspamd::httpcrypt::Secret>(rspamd::httpcrypt::agree(*server.upstream.key, *our_key_).value());
   }
+  pool_ = fresh;  // whole or not at all: a server without its secret would be asked in plain words
   await_names(pool_);
 }
 
