@@ -184,11 +184,12 @@ void mark_removed(const HeaderSection& section, const std::vector<Removal>& remo
     if (const auto found = named.find(lower(name)); found != named.end()) found->second.push_back(i);
   }
   for (const Removal& removal : removals) {
-    const std::vector<std::size_t>& at = named.at(lower(removal.name));
+    std::vector<std::size_t>& at = named.at(lower(removal.name));
     const auto count = static_cast<long long>(at.size());
     const long long k = removal.index > 0 ? removal.index - 1LL : count + removal.index;
     if (removal.index == 0) {
       for (const std::size_t i : at) doomed[i] = true;
+      at.clear();  // whatever else is said of them, they go
     } else if (k >= 0 && k < count) {
       doomed[at[static_cast<std::size_t>(k)]] = true;
     }

@@ -204,6 +204,7 @@ TEST(Headers, Removals) {
       {"a list is counted on what was there", {{"X", 1}, {"X", 2}}, "24"},
       {"first and last", {{"X", 1}, {"X", -1}}, "23"},
       {"the same one twice", {{"X", 3}, {"X", -1}}, "123"},
+      {"all, and some of them", {{"X", 0}, {"X", 1}, {"X", -1}, {"X", 0}}, "2"},
       {"an unknown name", {{"Z", 0}, {"Z", 1}, {"Z", -1}}, "1234"},
       {"the largest and the smallest", {{"X", std::numeric_limits<int>::max()}, {"X", std::numeric_limits<int>::min()}}, "1234"},
   };
