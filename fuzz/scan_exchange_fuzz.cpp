@@ -155,7 +155,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     send(other, std::string::npos);
     for (const char c : heard) other.receive({&c, 1});
     if (ended) other.end(ending);
-    require(is_done(other) && show(other.result()) == result, "cuts do not matter");
+    // In how many bytes zstd sees that a frame is broken depends on how many it is given.
+    const bool broken_frame = !exchange.result() && !other.result() && heard.find("zstd") != std::string::npos;
+    require(is_done(other) && (broken_frame || show(other.result()) == result), "cuts do not matter");
   }
 
   // The same bytes sealed lead to the same, as far as they are a whole reply.

@@ -60,6 +60,7 @@ std::optional<Fault> Decompressor::feed(std::string_view compressed, const std::
   std::array<char, piece_size> out;
   ZSTD_inBuffer from{compressed.data(), compressed.size(), 0};
   for (bool full = false; full || from.pos < from.size;) {
+    if (complete_) return Fault{Errc::malformed, "something follows the compressed reply"};
     ZSTD_outBuffer to{out.data(), out.size(), 0};
     const std::size_t wanted = ZSTD_decompressStream(context_.get(), &to, &from);
     if (ZSTD_isError(wanted)) {
