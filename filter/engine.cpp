@@ -513,19 +513,20 @@ void Engine::decide(Session& session, const rspamd::ScanResult& result, TimePoin
     append_field(tx.log, "score", decimal(result->score) + "/" + decimal(result->required_score));
     append_field(tx.log, "symbols", top_symbols(result->symbols));
     if (result->has_rewritten_body) {
-      append_field(tx.log, applied ? "applied" : "not_applied",
-                   result->rewritten_body ? "rewritten body" : result->rewritten_body.error().what);
+      append_field(tx.log, applied ? "applied" : "not_applied", "rewritten body");
       if (!applied) counters_.add("not_applied", "rewritten body");
     }
     for (const std::string& name : result->unsupported) {
       append_field(tx.log, "not_applied", name);
       counters_.add("not_applied", name);
     }
-  } else {
+  }
+  if (!result || decision.body_unusable) {
+    const std::string_view error = to_string(result ? rspamd::ScanFailure::Kind::unreadable : result.error().kind);
     tx.log_level = Level::warn;
-    append_field(tx.log, "error", to_string(result.error().kind));
-    counters_.add("error", to_string(result.error().kind));
-    append_field(tx.log, "reason", result.error().what);
+    append_field(tx.log, "error", error);
+    counters_.add("error", error);
+    append_field(tx.log, "reason", result ? result->rewritten_body.error().what : result.error().what);
   }
   for (const std::string& name : decision.dropped_headers) append_field(tx.log, "header_dropped", name);
   if (tx.scan_wanted) append_field(tx.log, "scan_ms", milliseconds(now - *tx.scan_wanted));

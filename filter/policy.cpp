@@ -240,7 +240,9 @@ Decision decide(std::string_view message, const rspamd::ScanResult& result, cons
     plan = plan_for(*result, policy.actions, enforcement);
     if (!result->rewritten_body && plan.refusal.empty()) {  // the header edits of a verdict belong to its body
       const rspamd::ScanFailure failure{rspamd::ScanFailure::Kind::unreadable, result->rewritten_body.error().what};
-      return decide(message, tl::unexpected(failure), policy, enforcement, names, scan_time);
+      Decision decision = decide(message, tl::unexpected(failure), policy, enforcement, names, scan_time);
+      decision.body_unusable = true;
+      return decision;
     }
     for (auto& header : spam_headers(marking, *result, plan.spam)) plan.marks.push_back(std::move(header));
   } else {

@@ -49,6 +49,7 @@ struct Decision {
   std::string refusal;                       // empty: proceed; otherwise "554 5.7.1 text", as smtpd wants it after reject|
   std::string not_said;                      // the refusal that would have been given, but for the Enforcement
   std::string header_bytes;                  // the header section as it leaves; meaningless with a refusal
+  bool body_unusable = false;                // rspamd's rewritten body cannot be used, and that decided as no verdict does
   std::size_t body_from = 0;                 // where in the message the rest begins: the empty line and the body
   std::vector<std::string> dropped_headers;  // names rspamd wanted added that are no field names
 };
