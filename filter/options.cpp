@@ -186,7 +186,7 @@ void declare(CLI::App& app, Values& values) {
       "How many messages may be with rspamd at once. The others wait, and clients take turns, so that one with many sessions "
       "does "
       "not hold up another. What a message waits counts in its `--scan-timeout`.");
-  row("--max-queue", values.max_queue, "NUMBER", whole_number(0, 100'000),
+  row("--max-queue", values.max_queue, "NUMBER", whole_number(0, 10'000),
       "How many messages may wait for rspamd. When one more comes, the newest message of the client with the most is not "
       "scanned, "
       "which is a failure of class overload.");
