@@ -11,6 +11,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -130,7 +131,9 @@ std::vector<std::string> make_drip(std::size_t lines) {
 // rspamd, as far as a filter can tell: every POST is answered with the same verdict, some time after its body is there.
 class Rspamd {
  public:
-  explicit Rspamd(const std::string& verdict) : listener_(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)) {
+  explicit Rspamd(const std::string& verdict)
+      : listener_(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)),
+        local_(socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)) {
     reply_ = "HTTP/1.1 200 OK\r\nConnection: close\r\nServer: rspamd/3.4\r\nContent-Type: application/json\r\nContent-Length: " +
              std::to_string(verdict.size()) + "\r\n\r\n" + verdict;
     sockaddr_in address{};
@@ -141,9 +144,19 @@ class Rspamd {
     check(bind(listener_.get(), generic, size) == 0 && listen(listener_.get(), 4096) == 0, "listen");
     check(getsockname(listener_.get(), generic, &size) == 0, "getsockname");
     url_ = "http://127.0.0.1:" + std::to_string(ntohs(address.sin_port));
+    sockaddr_un path{};
+    path.sun_family = AF_UNIX;
+    std::snprintf(path.sun_path, sizeof path.sun_path, "/tmp/bench-filters.%d", static_cast<int>(getpid()));
+    unlink(path.sun_path);
+    check(bind(local_.get(), reinterpret_cast<sockaddr*>(&path), sizeof path) == 0 && listen(local_.get(), 4096) == 0, "listen");
+    path_ = path.sun_path;
   }
+  ~Rspamd() { unlink(path_.c_str()); }
+  Rspamd(const Rspamd&) = delete;
+  Rspamd& operator=(const Rspamd&) = delete;
 
   const std::string& url() const { return url_; }
+  std::string local_url() const { return "unix:" + path_; }
 
   // How long every scan takes, and the next one.
   void take(Clock::duration each, Clock::duration next) {
@@ -153,13 +166,14 @@ class Rspamd {
 
   void add_to(std::vector<pollfd>& polls) const {
     polls.push_back({listener_.get(), POLLIN, 0});
+    polls.push_back({local_.get(), POLLIN, 0});
     for (const auto& [fd, talk] : talks_) {
       if (!talk.complete) polls.push_back({fd, POLLIN, 0});
     }
   }
 
   void on_readable(int fd) {
-    if (fd == listener_.get()) return accept_all();
+    if (fd == listener_.get() || fd == local_.get()) return accept_all(fd);
     const auto found = talks_.find(fd);
     if (found == talks_.end()) return;
     Talk& talk = found->second;
@@ -197,9 +211,9 @@ class Rspamd {
     bool complete = false;
   };
 
-  void accept_all() {
+  void accept_all(int listener) {
     for (;;) {
-      Fd fd(accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+      Fd fd(accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
       if (fd.get() < 0) return;
       const int key = fd.get();
       talks_.emplace(key, Talk{std::move(fd), {}});
@@ -225,8 +239,8 @@ class Rspamd {
     talk.complete = talk.received == talk.expected;
   }
 
-  Fd listener_;
-  std::string url_;
+  Fd listener_, local_;
+  std::string url_, path_;
   std::string reply_;
   Clock::duration each_{}, next_{};
   std::multimap<Clock::time_point, int> due_;
@@ -646,6 +660,7 @@ struct Load {
   std::size_t mail_size, warm_up, mails, in_flight;
   std::size_t idle = 0;            // other sessions that are open
   bool drip = false;               // one of them sends a byte now and then
+  bool local = false;              // rspamd is on a unix socket for a filter that has --rspamd; filter-rspamd speaks TCP alone
   Clock::duration scan{};          // how long rspamd takes for each mail
   Clock::duration slowest_scan{};  // and for the first of them
 };
@@ -665,7 +680,9 @@ Sample measure(const Contender& contender, Rspamd& rspamd, const Load& load) {
   const auto mail = make_mail(load.mail_size);
   const auto drip = make_drip(10'000);
   std::string command = contender.command;
-  if (contender.scans()) command.replace(command.find(Contender::mark), Contender::mark.size(), rspamd.url());
+  const bool local = load.local && command.find("--rspamd ") != std::string::npos;
+  if (contender.scans())
+    command.replace(command.find(Contender::mark), Contender::mark.size(), local ? rspamd.local_url() : rspamd.url());
   Process process(command);
   Smtpd smtpd(process, rspamd);
   const auto mb = [](long kb) { return static_cast<double>(kb) / 1024; };
@@ -801,6 +818,11 @@ void run_all(const std::vector<Contender>& contenders, Rspamd& rspamd, std::size
   const auto smalls = table.run(small, rounds, true);
   table.row("CPU per 4 kB mail", smalls, Table::cpu, " µs", Table::Target{1.0 / 6, true, "≤ 1/6 of the peer"});
   table.row("4 kB mails per second", smalls, rate(small.mails), "");
+  Load locals = small;
+  locals.name = "4 kB, rspamd on a unix socket";
+  locals.local = true;
+  table.row("CPU per 4 kB mail, rspamd on a unix socket (the peer cannot: TCP)", table.run(locals, rounds, false), Table::cpu,
+            " µs", Table::Target{1.0 / 6, true, "≤ 1/6 of the peer"});
   const Load large{"1 MB", 1024 * 1024, scaled(8, 1), scaled(40, 3), scaled(8, 2)};
   const auto larges = table.run(large, rounds, true);
   table.row("CPU per 1 MB mail", larges, Table::cpu, " µs", Table::Target{1.0 / 12, true, "≤ 1/12 of the peer"});
