@@ -53,7 +53,7 @@ class RewrittenBodyTest(StackTest):
         for what, why in {"long": "a line of the rewritten body is too long", "nul": "a NUL in the rewritten body"}.items():
             with self.subTest(what):
                 self.refused(message(f"[rewrite {what}] four"), "451 4.3.0 Message could not be scanned, try again later")
-                self.our_line(f'not_applied="{why}"')
+                self.our_line(f'error=unreadable reason="{why}"')
 
     def test_without_the_option(self):
         self.stack.set_smtpd_conf()
