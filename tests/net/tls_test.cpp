@@ -18,35 +18,13 @@
 #include <asio/io_context.hpp>
 
 #include "net/converse.hpp"
+#include "question.hpp"
 
 namespace mailbridge::net {
 namespace {
 
 using std::chrono::milliseconds;
 using std::chrono::seconds;
-
-// Says `out`, then waits for a line. A line that comes early ends it as well.
-class Machine {
- public:
-  explicit Machine(std::string out) : out_(std::move(out)) {}
-  Step next(TimePoint) {
-    if (ended || heard.find('\n') != std::string::npos) return Done{};
-    if (sent_ < out_.size()) return Send{std::string_view(out_).substr(sent_), until_};
-    return Await{until_};
-  }
-  void sent(std::size_t n) { sent_ += n; }
-  void receive(std::string_view bytes) { heard += bytes; }
-  void end(const Ending& ending) { ended = ending; }
-
-  std::size_t left() const { return out_.size() - sent_; }
-  std::string heard;
-  std::optional<Ending> ended;
-
- private:
-  std::string out_;
-  std::size_t sent_ = 0;
-  TimePoint until_ = Clock::now() + seconds(20);
-};
 
 // A key and its certificate in a directory of their own: NAME.pem holds the certificate, NAME.key the key.
 struct Certificate {
