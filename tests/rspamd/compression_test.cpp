@@ -5,12 +5,14 @@
 
 #include <gtest/gtest.h>
 
+#include "messages.hpp"
+
 namespace mailbridge::rspamd {
 namespace {
 
 constexpr std::size_t unbounded = std::string::npos;
 
-std::shared_ptr<const mail::Message> message_of(std::size_t lines) {
+std::shared_ptr<const mail::Message> random_message_of(std::size_t lines) {
   auto message = std::make_shared<mail::Message>();
   message->append_line("Subject: lines");
   message->append_line("");
@@ -28,12 +30,6 @@ void append_noise(mail::Message& message, std::size_t lines) {
     for (char& c : line) c = static_cast<char>(' ' + random() % 90);
     message.append_line(line);
   }
-}
-
-std::string bytes_of(const mail::Message& message) {
-  std::string bytes;
-  while (bytes.size() < message.size()) bytes += message.from(bytes.size());
-  return bytes;
 }
 
 std::string compressed(const std::string& text) {
@@ -58,7 +54,7 @@ std::string decompressed(std::string_view frame, std::size_t step = unbounded, s
 
 TEST(Compression, AMessageThereAndBack) {
   for (const std::size_t lines : {0u, 1u, 1000u, 300000u}) {
-    const auto message = message_of(lines);
+    const auto message = random_message_of(lines);
     Compressor compressor(message);
     std::size_t steps = 0;
     while (!compressor.step()) ++steps;
@@ -101,19 +97,19 @@ TEST(Compression, NoRoomForTheCopy) {
 }
 
 TEST(Compression, PiecesMakeNoDifference) {
-  const std::string text = bytes_of(*message_of(20000));
+  const std::string text = bytes_of(*random_message_of(20000));
   for (const std::size_t step : {std::size_t{1}, std::size_t{1000}, unbounded})
     EXPECT_TRUE(decompressed(compressed(text), step) == text);
 }
 
 TEST(Compression, EveryTruncation) {
-  const std::string frame = compressed(bytes_of(*message_of(50)));
+  const std::string frame = compressed(bytes_of(*random_message_of(50)));
   for (std::size_t size = 1; size < frame.size(); ++size) EXPECT_EQ(decompressed(frame.substr(0, size)), "incomplete") << size;
 }
 
 // Frames of rspamd have no checksum: a changed bit is an error, or other text of bounded size.
 TEST(Compression, EveryBit) {
-  const std::string text = bytes_of(*message_of(50));
+  const std::string text = bytes_of(*random_message_of(50));
   const std::string frame = compressed(text);
   std::size_t errors = 0;
   for (std::size_t bit = 0; bit < 8 * frame.size(); ++bit) {

@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include "messages.hpp"
 #include "recordings.hpp"
 #include "tests/support/sealed_peer.hpp"
 
@@ -16,20 +17,6 @@ using Kind = ScanFailure::Kind;
 const TimePoint start{};
 const TimePoint deadline = start + std::chrono::seconds(30);
 const std::string headers = "User-Agent: test\r\n\r\n";
-
-std::shared_ptr<const mail::Message> message_of(std::size_t lines) {
-  auto message = std::make_shared<mail::Message>();
-  message->append_line("Subject: lines");
-  message->append_line("");
-  for (std::size_t i = 0; i < lines; ++i) message->append_line("line " + std::to_string(i));
-  return message;
-}
-
-std::string bytes_of(const mail::Message& message) {
-  std::string bytes;
-  while (bytes.size() < message.size()) bytes += message.from(bytes.size());
-  return bytes;
-}
 
 Exchange exchange_of(std::shared_ptr<const mail::Message> message) {
   return Exchange({"POST /checkv2", headers, std::move(message), {}}, deadline);

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <zstd.h>
 
+#include "messages.hpp"
 #include "tests/support/sealed_peer.hpp"
 
 namespace mailbridge::rspamd {
@@ -10,21 +11,9 @@ namespace {
 
 const std::string headers = "User-Agent: test\r\n\r\n";
 
-std::shared_ptr<const mail::Message> message_of(std::size_t lines) {
-  auto message = std::make_shared<mail::Message>();
-  message->append_line("Subject: lines");
-  message->append_line("");
-  for (std::size_t i = 0; i < lines; ++i) message->append_line("line " + std::to_string(i));
-  return message;
-}
-
 std::string request_of(const mail::Message& message) {
-  std::string bytes =
-      "POST /checkv2 HTTP/1.1\r\nHost: scan:11333\r\nConnection: close\r\nContent-Length: " + std::to_string(message.size()) +
-      "\r\n" + headers;
-  const std::size_t head = bytes.size();
-  while (bytes.size() < head + message.size()) bytes += message.from(bytes.size() - head);
-  return bytes;
+  return "POST /checkv2 HTTP/1.1\r\nHost: scan:11333\r\nConnection: close\r\nContent-Length: " + std::to_string(message.size()) +
+         "\r\n" + headers + bytes_of(message);
 }
 
 std::string drain(Outgoing& outgoing, std::size_t most = std::string::npos) {
