@@ -388,15 +388,20 @@ TEST(FilterProgram, AServerWhoseScansNeverEndIsLeftAlone) {
   EXPECT_NE(errors.find(" server=" + hangs.endpoint() + " error=timed_out "), std::string::npos) << errors;
 }
 
-TEST(FilterProgram, AServerThatAnswersPingAgainGetsMailAgain) {
-  // A port that nobody else gets meanwhile: it is bound, and listens later.
-  const int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+// On a port of this host that nobody else gets meanwhile; it does not listen yet.
+std::pair<int, sockaddr_in> bound_socket() {
+  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   socklen_t size = sizeof address;
-  ASSERT_EQ(bind(listener, reinterpret_cast<sockaddr*>(&address), size), 0);
-  ASSERT_EQ(getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size), 0);
+  auto* const generic = reinterpret_cast<sockaddr*>(&address);
+  if (bind(fd, generic, size) != 0 || getsockname(fd, generic, &size) != 0) throw std::runtime_error("no port");
+  return {fd, address};
+}
+
+TEST(FilterProgram, AServerThatAnswersPingAgainGetsMailAgain) {
+  const auto [listener, address] = bound_socket();
   const std::string back = "127.0.0.1:" + std::to_string(ntohs(address.sin_port));
   ScriptedServer answers(one_of_several(answer), ScriptedServer::Kind::tcp);
   Smtpd smtpd(
@@ -449,18 +454,12 @@ TEST(FilterProgram, AClientThatLeavesClosesItsScan) {
 
 TEST(FilterProgram, AClientThatLeavesWhileWeConnectSaysNothingAboutTheServer) {
   // A listener that has as many connections waiting as it takes: the kernel answers no other.
-  const int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof address;
-  ASSERT_EQ(bind(listener, reinterpret_cast<sockaddr*>(&address), size), 0);
-  ASSERT_EQ(getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size), 0);
+  const auto [listener, address] = bound_socket();
   ASSERT_EQ(listen(listener, 0), 0);
   std::vector<int> waiting;
   for (pollfd poll{-1, POLLOUT, 0}; poll.fd < 0 || ::poll(&poll, 1, 100) == 1;) {
     waiting.push_back(poll.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-    connect(poll.fd, reinterpret_cast<sockaddr*>(&address), size);
+    connect(poll.fd, reinterpret_cast<const sockaddr*>(&address), sizeof address);
   }
   const std::string full = "http://127.0.0.1:" + std::to_string(ntohs(address.sin_port));
   Smtpd smtpd({"--rspamd", full, "--rspamd", "http://127.0.0.1:1", "--log-target", "stderr", "--connect-timeout", "30"});
