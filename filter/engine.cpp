@@ -367,6 +367,7 @@ void Engine::examine(Session& session, TimePoint now) {
   }
   if (settings_.monitor) tx.enforcement = Enforcement::none;
   else if (settings_.classes.soften.first_of(holds)) tx.enforcement = Enforcement::softened;
+  tx.settings_id = settings_.classes.settings_id_for(holds);
   if (tx.size > settings_.max_size) {
     const std::string what = std::to_string(tx.size) + " bytes are more than " + std::to_string(settings_.max_size);
     return decide(session, tl::unexpected(rspamd::ScanFailure{rspamd::ScanFailure::Kind::too_large, what}), now);
@@ -439,9 +440,8 @@ void Engine::start_scans(TimePoint now) {
 
 void Engine::start_scan(Session& session, Scan& scan, ScanId id, TimePoint now) {
   Transaction& tx = session.tx;
-  const mail::Envelope envelope = envelope_of(session);
-  const std::string& settings_id = settings_.classes.settings_id_for(settings_.classes.of(envelope));
-  rspamd::ScanRequest request = rspamd::scan_request(envelope, {settings_id, session.id, settings_.request_headers});
+  rspamd::ScanRequest request =
+      rspamd::scan_request(envelope_of(session), {tx.settings_id, session.id, settings_.request_headers});
   if (request.recipients_left_out > 0) append_field(tx.log, "rcpts_not_scanned", std::to_string(request.recipients_left_out));
   if (now > *tx.scan_wanted) append_field(tx.log, "queue_ms", milliseconds(now - *tx.scan_wanted));
   std::optional<rspamd::BodyBounds> rewritten_bounds;

@@ -119,6 +119,7 @@ class Engine {
     bool answered = false;    // our "." is on its way
     std::optional<ScanId> scan;
     Enforcement enforcement = Enforcement::all;
+    std::string settings_id;  // rspamd's, by class; empty: rspamd chooses
     std::optional<TimePoint> scan_wanted;
     std::string refusal;  // once answered; empty: proceed
     std::string log;      // what is known for the log line; written when the transaction ends
