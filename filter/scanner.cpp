@@ -145,11 +145,11 @@ asio::awaitable<void> Scanner::scan(StartScan command) {
   while (const auto chosen = attempts.next(pool->upstreams)) {
     Server& server = pool->servers[*chosen];
     if (several) watch('@', server.name);
-    const TimePoint begun = Clock::now();
-    const TimePoint connect_by = std::min(command.until, begun + pool->ways.connect_timeout);
     rspamd::Outgoing request(rspamd::scan_command, command.headers, command.message, wire_to(server, pool->ways));
     rspamd::Exchange exchange(std::move(request), command.until, rspamd::default_reply_cap, command.rewritten_bounds);
     while (!exchange.prepare()) co_await asio::post(io_, asio::use_awaitable);  // a large mail leaves the others their turn
+    const TimePoint begun = Clock::now();
+    const TimePoint connect_by = std::min(command.until, begun + pool->ways.connect_timeout);
     const auto error = co_await talk(server, pool->ways, exchange, connect_by, watch);
     if ((co_await asio::this_coro::cancellation_state).cancelled() != asio::cancellation_type::none) co_return;
     if (error && !(error->timed_out && connect_by == command.until)) {
