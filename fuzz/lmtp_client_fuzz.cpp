@@ -15,6 +15,7 @@
 
 #include "base/transcript.hpp"
 #include "lmtp/client.hpp"
+#include "lmtp/input.hpp"
 #include "lmtp/outcome.hpp"
 
 namespace {
@@ -41,11 +42,17 @@ std::string encoded(std::string_view mail) {
   return wire;
 }
 
+std::shared_ptr<const mail::Message> message(std::string_view mail) {
+  lmtp::Input input;
+  input.feed(mail);
+  return input.finish();
+}
+
 class Talk {
  public:
   explicit Talk(std::string mail)
       : mail_(std::move(mail)),
-        client_({"client.example", "s@x", {"r@y"}, mail_},
+        client_({"client.example", "s@x", {"r@y"}, {{}, message(mail_), 0}},
                 {.dot_by = now_ + std::chrono::seconds(240), .reply_by = now_ + std::chrono::seconds(290)}) {}
 
   // Lets the client say at most `most` bytes.

@@ -22,15 +22,15 @@ TimePoint Agent::dot_by() const { return start_ + std::min<Duration>(request_.ti
 
 TimePoint Agent::connect_by(TimePoint now) const { return std::min(now + std::chrono::seconds(5), dot_by()); }
 
-void Agent::take_mail(std::string mail, TimePoint now) {
+void Agent::take_mail(std::shared_ptr<const mail::Message> mail, TimePoint now) {
   mail_ = std::move(mail);
   spent_[static_cast<std::size_t>(Stage::input)] = now - std::exchange(since_, now);
 }
 
 Client& Agent::connected(std::string_view helo, TimePoint now) {
   spent_[static_cast<std::size_t>(Stage::connect)] = now - since_;
-  const std::string_view mail = request_.keep_trace ? mail_ : without_smtpd_trace(mail_, request_.sender);
-  return client_.emplace(Transaction{sane_helo(helo), request_.sender, {request_.recipient}, mail},
+  const std::size_t from = request_.keep_trace ? 0 : smtpd_trace_size(mail_->head(), request_.sender);
+  return client_.emplace(Transaction{sane_helo(helo), request_.sender, {request_.recipient}, {{}, mail_, from}},
                          Patience{.dot_by = dot_by(), .reply_by = end_by()});
 }
 
@@ -45,7 +45,7 @@ Report Agent::report() const {
   for (std::size_t stage = 0; client_ && stage < stages; ++stage) spent[stage] += client_->spent()[stage];
   const std::string lmtp = to_string(request_.lmtp);
   return {exit_status(outcome), last_line(outcome, request_.recipient, lmtp),
-          log_note(outcome, {request_.sender, request_.recipient, lmtp, mail_.size(), spent})};
+          log_note(outcome, {request_.sender, request_.recipient, lmtp, mail_ ? mail_->size() : 0, spent})};
 }
 
 }  // namespace mailbridge::lmtp

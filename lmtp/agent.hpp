@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -46,7 +47,7 @@ class Agent {
   TimePoint connect_by(TimePoint now) const;  // a few seconds, and not beyond dot_by()
 
   // Standard input to its end. What is left of it after smtpd's own lines is what client() will send.
-  void take_mail(std::string mail, TimePoint now);
+  void take_mail(std::shared_ptr<const mail::Message> mail, TimePoint now);
   // The transaction, once connected. `helo` is our host name.
   Client& connected(std::string_view helo, TimePoint now);
   // It came to nothing before there was a conversation: `stage` is input or connect.
@@ -59,7 +60,7 @@ class Agent {
   Request request_;
   TimePoint start_;
   TimePoint since_ = start_;
-  std::string mail_;
+  std::shared_ptr<const mail::Message> mail_;
   std::array<Duration, stages> spent_{};
   std::optional<Client> client_;
   std::optional<Outcome> failure_;

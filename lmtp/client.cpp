@@ -83,7 +83,10 @@ bool Client::settled() const {
 Step Client::next(TimePoint now) {
   if (seen_) spent_[static_cast<std::size_t>(seen_stage_)] += now - *seen_;
   seen_ = now;
-  if (phase_ == Phase::body && out_.empty() && encoder_.window().empty()) enter(Phase::before_dot, Stage::dot);
+  if (phase_ == Phase::body && out_.empty() && encoder_.window().empty()) {
+    if (encoder_.complete()) enter(Phase::before_dot, Stage::dot);
+    else fail_rest("the mail cannot be read again");
+  }
   if (phase_ == Phase::before_dot && now >= patience_.dot_by) fail_rest("no time is left to send the final dot");
   seen_stage_ = stage_;
   if (std::exchange(fresh_, false)) since_ = now;
@@ -210,7 +213,7 @@ void Client::say_next() {
     if (said_ == 0) {
       std::string line = "MAIL FROM:<" + transaction_.sender + ">";
       if (eightbitmime_) line += " BODY=8BITMIME";
-      if (size_) line += " SIZE=" + std::to_string(wire_size(transaction_.mail));
+      if (size_) line += " SIZE=" + std::to_string(transaction_.mail.size());
       say(line, {Stage::mail});
     } else if (said_ <= count) {
       say("RCPT TO:<" + transaction_.recipients[said_ - 1] + ">", {Stage::rcpt, said_ - 1});

@@ -31,6 +31,7 @@
 
 #include "base/conversation.hpp"
 #include "lmtp/data.hpp"
+#include "lmtp/mail.hpp"
 #include "lmtp/reply.hpp"
 
 namespace mailbridge::lmtp {
@@ -53,7 +54,7 @@ struct Transaction {
   std::string helo;                     // our host name
   std::string sender;                   // empty for the null sender
   std::vector<std::string> recipients;  // at least one; see address_fault() for what an address may hold
-  std::string_view mail;                // as in DataEncoder; must outlive the client
+  Mail mail;
 };
 
 // Why an address cannot be written between '<' and '>'; empty when it can.

@@ -23,6 +23,7 @@
 
 #include "base/text.hpp"
 #include "lmtp/agent.hpp"
+#include "lmtp/input.hpp"
 #include "lmtp/mda_guard.hpp"
 #include "lmtp/options.hpp"
 #include "net/connect.hpp"
@@ -83,13 +84,13 @@ void log(const Note& note) {
   syslog(priority, "%s", note.text.c_str());
 }
 
-std::string read_mail() {
-  std::string mail;
+std::shared_ptr<const mail::Message> read_mail() {
+  Input input;
   static char block[65536];  // a pipe gives no more at a time
   for (;;) {
     const ssize_t n = read(STDIN_FILENO, block, sizeof block);
-    if (n == 0) return mail;
-    if (n > 0) mail.append(block, static_cast<std::size_t>(n));
+    if (n == 0) return input.finish();
+    if (n > 0) input.feed({block, static_cast<std::size_t>(n)});
     else if (errno != EINTR) throw std::system_error(errno, std::generic_category(), "standard input cannot be read");
   }
 }

@@ -35,7 +35,7 @@ struct Delivery {
   std::string_view sender;
   std::string_view recipient;
   std::string_view lmtp;
-  std::size_t bytes;                          // of the mail on standard input
+  std::size_t bytes;                          // of the mail, its lines ended by CRLF
   const std::array<Duration, stages>& spent;  // per stage
 };
 

@@ -17,21 +17,19 @@ bool same_sender(std::string_view written, std::string_view given) {
 
 }  // namespace
 
-std::string_view without_smtpd_trace(std::string_view mail, std::string_view sender) {
+std::size_t smtpd_trace_size(std::string_view header_section, std::string_view sender) {
   constexpr std::string_view return_path = "Return-Path: <";
   constexpr std::string_view delivered_to = "Delivered-To: ";
-  std::string_view rest = mail;
+  std::string_view rest = header_section;
   if (!sender.empty()) {
-    const std::size_t lf = rest.find('\n');
-    if (lf == std::string_view::npos || !rest.starts_with(return_path)) return mail;
-    const std::string_view line = rest.substr(0, lf);
-    if (!line.ends_with('>') || !same_sender(line.substr(return_path.size(), line.size() - return_path.size() - 1), sender))
-      return mail;
-    rest.remove_prefix(lf + 1);
+    const std::size_t end = rest.find(">\r\n");
+    if (end == std::string_view::npos || !rest.starts_with(return_path)) return 0;
+    if (!same_sender(rest.substr(return_path.size(), end - return_path.size()), sender)) return 0;
+    rest.remove_prefix(end + 3);
   }
-  const std::size_t lf = rest.find('\n');
-  if (lf == std::string_view::npos || !rest.starts_with(delivered_to)) return mail;
-  return rest.substr(lf + 1);
+  if (!rest.starts_with(delivered_to)) return 0;
+  rest.remove_prefix(rest.find('\n') + 1);
+  return header_section.size() - rest.size();
 }
 
 }  // namespace mailbridge::lmtp

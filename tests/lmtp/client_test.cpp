@@ -11,6 +11,8 @@ constexpr std::string_view lhlo = "250-x\r\n250 PIPELINING\r\n";
 
 Patience patience() { return {.dot_by = t0 + std::chrono::seconds(240), .reply_by = t0 + std::chrono::seconds(290)}; }
 
+Mail hello() { return {"hello\r\n", nullptr, 0}; }
+
 // Everything the client has to say by now.
 std::string said(Client& client) {
   std::string all;
@@ -26,7 +28,7 @@ std::string said(Client& client) {
 bool done(Client& client) { return std::holds_alternative<Done>(client.next(t0)); }
 
 struct Three {
-  Client client{{"me", "s@x", {"a@x", "b@x", "c@x"}, "hello\n"}, patience()};
+  Client client{{"me", "s@x", {"a@x", "b@x", "c@x"}, hello()}, patience()};
   Three() {
     client.receive("220 x\r\n");
     said(client);
@@ -106,7 +108,7 @@ TEST(Client, APermittedDotStillHasToLeaveInTime) {
 }
 
 TEST(Client, AskingTwiceAnswersTheSame) {
-  Client client({"me", "s@x", {"a@x"}, "hello\n"}, patience());
+  Client client({"me", "s@x", {"a@x"}, hello()}, patience());
   client.receive("220 x\r\n");
   const Step first = client.next(t0);
   const Step second = client.next(t0 + std::chrono::seconds(1));
@@ -116,7 +118,7 @@ TEST(Client, AskingTwiceAnswersTheSame) {
 }
 
 TEST(Client, AfterTheEndNothingMatters) {
-  Client client({"me", "s@x", {"a@x"}, "hello\n"}, patience());
+  Client client({"me", "s@x", {"a@x"}, hello()}, patience());
   client.end({Ending::Kind::failed, "Connection reset by peer"});
   EXPECT_TRUE(done(client));
   client.receive("220 x\r\n");
@@ -126,7 +128,7 @@ TEST(Client, AfterTheEndNothingMatters) {
 }
 
 TEST(Client, TimeIsCountedPerStage) {
-  Client client({"me", "s@x", {"a@x"}, "hello\n"}, patience());
+  Client client({"me", "s@x", {"a@x"}, hello()}, patience());
   client.next(t0);
   client.receive("220 x\r\n");
   client.next(t0 + std::chrono::milliseconds(5));

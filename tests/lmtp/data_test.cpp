@@ -4,18 +4,32 @@
 
 #include <gtest/gtest.h>
 
+#include "lmtp/input.hpp"
+
 namespace mailbridge::lmtp {
 namespace {
 
-std::string encode(std::string_view mail, std::size_t window, std::size_t step = std::string::npos) {
+Mail mail_of(std::string_view input, std::size_t step = std::string::npos) {
+  Input reader;
+  while (!input.empty()) {
+    const std::string_view piece = input.substr(0, step);
+    reader.feed(piece);
+    input.remove_prefix(piece.size());
+  }
+  return {{}, reader.finish(), 0};
+}
+
+std::string encode(const Mail& mail, std::size_t window, std::size_t step = std::string::npos) {
   DataEncoder encoder(mail, window);
   std::string out;
   for (std::string_view piece = encoder.window(); !piece.empty(); piece = encoder.window()) {
     EXPECT_LE(piece.size(), window);
+    EXPECT_FALSE(encoder.complete() && out.size() + piece.size() < mail.size());
     piece = piece.substr(0, step);
     out += piece;
     encoder.consume(piece.size());
   }
+  EXPECT_TRUE(encoder.complete());
   return out;
 }
 
@@ -51,14 +65,15 @@ const Row rows[] = {
 };
 
 TEST(DataEncoder, Table) {
-  for (const Row& row : rows) EXPECT_EQ(encode(row.mail, DataEncoder::default_window), row.wire) << row.name;
+  for (const Row& row : rows) EXPECT_EQ(encode(mail_of(row.mail), DataEncoder::default_window), row.wire) << row.name;
 }
 
-TEST(DataEncoder, TheWindowDoesNotShow) {
+TEST(DataEncoder, NoCutShows) {
   for (const Row& row : rows) {
-    for (std::size_t window = 4; window < 12; ++window)
-      EXPECT_EQ(encode(row.mail, window), row.wire) << row.name << " " << window;
-    EXPECT_EQ(encode(row.mail, 7, 1), row.wire) << row.name;
+    for (std::size_t window = 2; window < 12; ++window) {
+      EXPECT_EQ(encode(mail_of(row.mail, window), window), row.wire) << row.name << " " << window;
+    }
+    EXPECT_EQ(encode(mail_of(row.mail, 1), 7, 1), row.wire) << row.name;
   }
 }
 
@@ -66,8 +81,29 @@ TEST(DataEncoder, SizeIsWhatLeavesWithoutStuffedDots) {
   for (const Row& row : rows) {
     std::size_t stuffed = row.wire.starts_with('.') ? 1 : 0;
     for (std::size_t at = row.wire.find("\r\n."); at != std::string::npos; at = row.wire.find("\r\n.", at + 1)) ++stuffed;
-    EXPECT_EQ(wire_size(row.mail), row.wire.size() - stuffed) << row.name;
+    EXPECT_EQ(mail_of(row.mail).size(), row.wire.size() - stuffed) << row.name;
   }
+}
+
+TEST(DataEncoder, AHeadGoesInFrontOfTheEndOfAMessage) {
+  Mail mail = mail_of("Return-Path: <a@b>\n.dot\n\nbody\n");
+  mail.head = "X: 1\r\n.\r\n";
+  mail.from = 20;
+  EXPECT_EQ(mail.size(), 23u);
+  for (const std::size_t window : {2, 3, 5, 100}) EXPECT_EQ(encode(mail, window), "X: 1\r\n..\r\n..dot\r\n\r\nbody\r\n");
+  mail.message.reset();
+  EXPECT_EQ(encode(mail, 100), "X: 1\r\n..\r\n");
+}
+
+TEST(DataEncoder, AMessageThatFailedIsNeverComplete) {
+  const auto message = std::make_shared<mail::Message>();
+  message->append_line("a");
+  message->fail(std::make_error_code(std::errc::io_error));
+  const Mail mail{{}, message, 0};
+  DataEncoder encoder(mail);
+  encoder.consume(encoder.window().size());
+  EXPECT_TRUE(encoder.window().empty());
+  EXPECT_FALSE(encoder.complete());
 }
 
 // What a server makes of the wire: lines up to CRLF, one dot taken from those that begin with one.
@@ -97,7 +133,7 @@ TEST(DataEncoder, RandomMailsComeBack) {
       expected += mail[i];
     }
     if (!mail.empty() && !mail.ends_with('\n')) expected += '\n';
-    EXPECT_EQ(decode(encode(mail, 4 + random() % 20)), expected);
+    EXPECT_EQ(decode(encode(mail_of(mail, 1 + random() % 9), 2 + random() % 20)), expected);
   }
 }
 

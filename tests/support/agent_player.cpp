@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "lmtp/agent.hpp"
+#include "lmtp/input.hpp"
 #include "lmtp/options.hpp"
 
 namespace mailbridge::test {
@@ -37,7 +38,7 @@ class Run {
       case 'O':
         return options(line);
       case 'M':
-        return mail(line);
+        return take_mail(line);
       case 'D':
         return server(line);
       case 'T':
@@ -87,7 +88,13 @@ class Run {
     agent_ = std::make_unique<lmtp::Agent>(std::get<lmtp::Request>(std::move(*read)), now_);
   }
 
-  void mail(const Line& line) {
+  std::shared_ptr<const mail::Message> mail() const {
+    lmtp::Input input;
+    input.feed(mail_);
+    return input.finish();
+  }
+
+  void take_mail(const Line& line) {
     start(line);
     if (client_ || line.direction == '<') wrong(line, "the mail stands before the conversation");
     if (line.direction == '>') mail_ += line.text;
@@ -98,14 +105,14 @@ class Run {
   void begin(const Line& line) {
     start(line);
     if (client_) return;
-    agent_->take_mail(mail_, now_);
+    agent_->take_mail(mail(), now_);
     client_ = &agent_->connected("client.example", now_);
   }
 
   void server(const Line& line) {
     if (line.direction == '!' && line.text == "refused") {
       start(line);
-      agent_->take_mail(mail_, now_);
+      agent_->take_mail(mail(), now_);
       return agent_->failed(lmtp::Stage::connect, "nobody listens there", now_);
     }
     begin(line);

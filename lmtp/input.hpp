@@ -1,0 +1,27 @@
+// Standard input becomes a message: LF and CRLF are line ends, and a last line that is not ended is ended. Everything else is
+// data and untouched: a bare CR, NUL, 8-bit, long lines.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "mail/message.hpp"
+
+namespace mailbridge::lmtp {
+
+class Input {
+ public:
+  explicit Input(std::shared_ptr<mail::Budget> budget = mail::Message::unlimited())
+      : message_(std::make_shared<mail::Message>(std::move(budget))) {}
+
+  void feed(std::string_view bytes);
+  // At the end of the input. The message may have failed().
+  std::shared_ptr<const mail::Message> finish();
+
+ private:
+  std::shared_ptr<mail::Message> message_;
+  std::string unfinished_;  // the beginning of a line whose LF has not come
+};
+
+}  // namespace mailbridge::lmtp
