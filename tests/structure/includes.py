@@ -13,7 +13,7 @@ EDGES = {
     "mail": {"base"},
     "rspamd": {"base", "mail"},
     "lmtp": {"base", "mail"},
-    "filter": {"base", "mail", "rspamd"},
+    "filter": {"base", "mail", "rspamd", "lmtp"},
     "net": {"base"},
     "app": {"base"},
 }

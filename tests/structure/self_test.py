@@ -39,7 +39,7 @@ class Planted(unittest.TestCase):
             ("rspamd/exchange.cpp", '#include "filter/policy.hpp"'),
             ("filter/engine.hpp", '#  include "net/connect.hpp"'),
             ("filter/engine.cpp", '#include "filter/recorder.hpp"'),
-            ("filter/main.cpp", '#include "lmtp/reply.hpp"'),
+            ("lmtp/outcome.cpp", '#include "filter/mailbox.hpp"'),
             ("net/converse.hpp", '#include "rspamd/exchange.hpp"'),
             ("app/options.cpp", '#include "net/log.hpp"'),
             ("base/result.hpp", '#include "text.hpp"'),
