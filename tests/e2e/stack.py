@@ -361,6 +361,34 @@ SETS = {
 }
 
 
+# For Stack(dovecot=...), also added up: what the filter asks about recipients, on sockets of its own.
+LMTP_FOR_FILTER = """service lmtp {
+  unix_listener lmtp-filter {
+    mode = 0600
+    user = opensmtpd
+  }
+}
+protocol lmtp {
+  lmtp_rcpt_check_quota = yes
+}
+"""
+QUOTA_STATUS = """service quota-status {
+  executable = quota-status -p postfix
+  unix_listener quota-status {
+    mode = 0600
+    user = opensmtpd
+  }
+}
+# Without it everybody has room for everything; in a protocol block it does nothing.
+mail_plugins = $mail_plugins quota
+plugin {
+  quota_status_success = DUNNO
+  quota_status_nouser = 550 5.1.1 Dovecot knows no such user
+  quota_status_overquota = 552 5.2.2 Dovecot has no room
+}
+"""
+
+
 class Stack:
     """conf        a folder of smtpd-conf/
     smtpd_conf     a function from the text of smtpd.conf to the text used: for tests that need another option
@@ -481,6 +509,13 @@ class Stack:
         for server in reversed(self.servers):
             server.stop()
         self._keep_warm()
+
+    def add_user(self, address, fields=""):
+        """To Dovecot's virtual users, at any time: it looks at the file once a second. `fields` for instance:
+        userdb_quota_rule=*:storage=4K"""
+        user, _, domain = address.partition("@")
+        with open("/etc/dovecot/users", "a") as users:
+            users.write(f"{address}:{{PLAIN}}change-me:5000:5000::/var/mail/vhosts/{domain}/{user}::{fields}\n")
 
     def restart_smtpd(self):
         self.smtpd.stop()
