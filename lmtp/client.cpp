@@ -171,7 +171,7 @@ void Client::on_reply(const Reply& reply) {
       break;
     case Stage::rcpt:
       if (!reply.is(2)) decide(asked.recipient, Stage::rcpt, reply);
-      else if (!outcomes_[asked.recipient]) accepted_.push_back(asked.recipient);
+      else accepted_.push_back(asked.recipient);
       break;
     case Stage::data:
       return on_data(reply);
@@ -229,7 +229,8 @@ void Client::on_data(const Reply& reply) {
     decide_rest(Stage::data, reply);
     return leave(quit);
   }
-  if (settled()) return leave(".\r\nQUIT\r\n");
+  // After MAIL was refused and RCPT was not, a lone dot could deliver an empty mail.
+  if (settled()) return accepted_.empty() ? leave(".\r\nQUIT\r\n") : stop();
   enter(Phase::body, Stage::body);
 }
 

@@ -25,11 +25,11 @@ std::optional<Result<Reply>> ReplyReader::take(std::string_view line) {
   std::string_view text = line.substr(line.size() > 3 ? 4 : 3);
   if (!partial_) partial_ = Reply{code, {}, {}};
   if (partial_->code != code) return malformed("the lines of a reply carry different codes");
-  if (partial_->lines.size() == max_lines) return malformed("a reply has too many lines");
   if (const std::size_t length = enhanced_code_size(text, line[0]); length > 0) {
     if (partial_->enhanced.empty()) partial_->enhanced = text.substr(0, length);
     text.remove_prefix(length < text.size() ? length + 1 : length);
   }
+  if (partial_->lines.size() == max_lines) partial_->lines.pop_back();
   partial_->lines.emplace_back(text);
   if (mark == '-') return std::nullopt;
   Result<Reply> whole(std::move(*partial_));
