@@ -27,8 +27,8 @@ class ReplyReader {
  public:
   // RFC 5321 4.5.3.1.5 allows 512 bytes; Dovecot quotes whole addresses in its texts. What is longer is cut, not refused.
   static constexpr std::size_t max_line = 2048;
-  // Dovecot answers LHLO with about ten. Of a longer reply the first lines and the last are kept: it counts like any other, above all
-  // after the dot.
+  // Dovecot answers LHLO with about ten. Of a longer reply the first lines and the last are kept: it counts like any other, above
+  // all after the dot.
   static constexpr std::size_t max_lines = 100;
 
   // Calls on_reply(Result<Reply>) for every reply that ends within `bytes`. After a fault nothing more is read: the lines that
