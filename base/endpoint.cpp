@@ -87,7 +87,11 @@ Result<Endpoint> parse_http_endpoint(std::string_view text) {
 Result<Endpoint> parse_lmtp_endpoint(std::string_view text) {
   if (istarts_with(text, "unix:")) return unix_endpoint(text.substr(5));
   if (text.starts_with('/')) return unix_endpoint(text);
-  return tcp_endpoint(text, std::nullopt);
+  const bool tls = istarts_with(text, "lmtps://");
+  if (tls || istarts_with(text, "lmtp://")) text.remove_prefix(text.find('/') + 2);
+  auto endpoint = tcp_endpoint(text, std::nullopt);
+  if (endpoint && tls) std::get<TcpEndpoint>(*endpoint).tls = true;
+  return endpoint;
 }
 
 std::string to_string(const Endpoint& endpoint) {

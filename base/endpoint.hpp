@@ -27,7 +27,8 @@ using Endpoint = std::variant<TcpEndpoint, UnixEndpoint>;
 // A path after the authority is refused: the command is ours to choose.
 Result<Endpoint> parse_http_endpoint(std::string_view text);
 
-// "/path", "unix:/path", "host:port", "[2001:db8::1]:24". The port must be given: RFC 2033 forbids port 25 and names no other.
+// "/path", "unix:/path", "host:port", "[2001:db8::1]:24", "lmtp://host:port", and "lmtps://host:port" for TLS from the first
+// byte. The port must be given: RFC 2033 forbids port 25 and names no other.
 Result<Endpoint> parse_lmtp_endpoint(std::string_view text);
 
 // As a person writes it: "unix:/run/x", "host:24", "[::1]:24".

@@ -1,6 +1,7 @@
 #include "net/connect.hpp"
 
 #include <netdb.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -48,11 +49,21 @@ asio::awaitable<asio::error_code> connect_local(Socket& socket, const Address& a
 
 // Within this machine a connection is there, or refused, in the moment it is asked for. connect(2) does not say so before it is
 // asked again, which costs less than being woken.
-asio::awaitable<asio::error_code> connect_tcp(Socket& socket, const Address& address, asio::steady_timer& timer,
+asio::awaitable<asio::error_code> connect_tcp(Socket& socket, const Address& address,
+                                              const std::optional<asio::ip::address>& source, asio::steady_timer& timer,
                                               TimePoint until) {
   asio::error_code error;
   socket.open(address.protocol(), error);
   if (!error) socket.non_blocking(true, error);
+  if (!error && source) {
+    const asio::ip::tcp::endpoint from(*source, 0);
+    if (from.protocol().family() != address.protocol().family()) co_return asio::error::address_family_not_supported;
+    // Else a port is taken now, which no other connection can have then, whereto it may go.
+    const asio::detail::socket_option::boolean<IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT> port_later(true);
+    asio::error_code ignored;
+    socket.set_option(port_later, ignored);
+    socket.bind(from, error);
+  }
   if (error) co_return error;
   for (int tries = 1;; ++tries) {
     if (::connect(socket.native_handle(), address.data(), static_cast<socklen_t>(address.size())) == 0)
@@ -129,7 +140,8 @@ struct Target::Name {
   asio::steady_timer answered;  // never expires; cancelled by each answer
 };
 
-Target::Target(asio::any_io_executor executor, const Endpoint& endpoint) {
+Target::Target(asio::any_io_executor executor, const Endpoint& endpoint, std::optional<asio::ip::address> source)
+    : source_(std::move(source)) {
   if (const auto* local = std::get_if<UnixEndpoint>(&endpoint)) {
     known_ = std::make_shared<const Addresses>(1, asio::local::stream_protocol::endpoint(local->path));
     return;
@@ -181,7 +193,7 @@ asio::awaitable<tl::expected<Socket, ConnectError>> connect(Target& target, Time
     if (address.protocol().family() == AF_UNIX) {
       error = co_await connect_local(socket, address, timer, share);
     } else {
-      error = co_await connect_tcp(socket, address, timer, share);
+      error = co_await connect_tcp(socket, address, target.source_, timer, share);
     }
     if (!error) {
       asio::error_code ignored;

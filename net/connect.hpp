@@ -2,12 +2,14 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include <asio/any_io_executor.hpp>
 #include <asio/awaitable.hpp>
 #include <asio/generic/stream_protocol.hpp>
+#include <asio/ip/address.hpp>
 #include <tl/expected.hpp>
 
 #include "base/conversation.hpp"
@@ -30,7 +32,8 @@ struct ConnectError {
 // until a later look-up answers something.
 class Target {
  public:
-  Target(asio::any_io_executor executor, const Endpoint& endpoint);
+  // TCP connections come from `source` when one is given: addresses of the other family are then out of reach.
+  Target(asio::any_io_executor executor, const Endpoint& endpoint, std::optional<asio::ip::address> source = {});
 
   bool is_name() const { return name_ != nullptr; }
   // Looks the name up, unless that is under way; nothing for what is no name.
@@ -44,6 +47,7 @@ class Target {
 
   std::shared_ptr<const Addresses> known_;  // of what is no name
   std::shared_ptr<Name> name_;
+  std::optional<asio::ip::address> source_;
 };
 
 // Tries each address in turn, each with its share of the time until `until`, and that which worked last first; the first address

@@ -58,6 +58,11 @@ TEST(Endpoint, Lmtp) {
       {"unix:/var/run/dovecot/lmtp", "unix:/var/run/dovecot/lmtp"},
       {"mail.example.org:24", "mail.example.org:24"},
       {"[2001:db8::2]:24", "[2001:db8::2]:24"},
+      {"lmtp://mail.example.org:24", "mail.example.org:24"},
+      {"LMTPS://[2001:db8::2]:2400", "[2001:db8::2]:2400"},
+      {"lmtps://mail.example.org", ""},
+      {"lmtps:///var/run/dovecot/lmtp", ""},
+      {"http://mail.example.org:24", ""},
       {"[::1]", ""},
       {"mail.example.org", ""},
       {"::1:24", ""},
@@ -68,6 +73,8 @@ TEST(Endpoint, Lmtp) {
     const auto endpoint = parse_lmtp_endpoint(row.text);
     EXPECT_EQ(endpoint ? to_string(*endpoint) : "", row.shown) << row.text;
   }
+  EXPECT_TRUE(std::get<TcpEndpoint>(*parse_lmtp_endpoint("lmtps://mail.example.org:24")).tls);
+  EXPECT_FALSE(std::get<TcpEndpoint>(*parse_lmtp_endpoint("lmtp://mail.example.org:24")).tls);
 }
 
 }  // namespace

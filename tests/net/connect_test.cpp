@@ -1,5 +1,6 @@
 #include "net/connect.hpp"
 
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -64,6 +65,35 @@ TEST(Connect, ByName) {
   auto endpoint = std::get<TcpEndpoint>(*parse_lmtp_endpoint(server.endpoint()));
   endpoint.host = "localhost";  // its first address may be ::1, where nobody listens
   EXPECT_TRUE(try_connect(io, endpoint, std::chrono::seconds(5)).socket) << "does /etc/hosts know localhost?";
+}
+
+// Where a connection from `source` to `endpoint` comes from; what is wrong when there is none.
+std::string from(const Endpoint& endpoint, const char* source) {
+  asio::io_context io;
+  Target target(io.get_executor(), endpoint, asio::ip::make_address(source));
+  std::string seen;
+  const auto attempt = [&]() -> asio::awaitable<void> {
+    auto connected = co_await connect(target, Clock::now() + std::chrono::seconds(5));
+    if (!connected) {
+      seen = connected.error().what;
+      co_return;
+    }
+    sockaddr_in address{};
+    socklen_t size = sizeof address;
+    getsockname(connected->native_handle(), reinterpret_cast<sockaddr*>(&address), &size);
+    seen = asio::ip::address_v4(ntohl(address.sin_addr.s_addr)).to_string();
+  };
+  asio::co_spawn(io, attempt, asio::detached);
+  io.run();
+  return seen;
+}
+
+TEST(Connect, FromTheAddressThatIsWanted) {
+  ScriptedServer server([](Peer& peer) { peer.wait_for_close(); }, ScriptedServer::Kind::tcp);
+  const Endpoint endpoint = *parse_lmtp_endpoint(server.endpoint());
+  EXPECT_EQ(from(endpoint, "127.0.0.7"), "127.0.0.7");
+  EXPECT_EQ(from(endpoint, "::1"), "Address family not supported by protocol");
+  EXPECT_EQ(from(endpoint, "192.0.2.1"), "Cannot assign requested address");
 }
 
 TEST(Connect, WhatIsWrongHasANumber) {

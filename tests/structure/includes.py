@@ -20,7 +20,7 @@ EDGES = {
 # A program's own files stand above the rooms: they alone join protocols and net.
 PROGRAMS = {
     "filter": r"(main|app|check|confine|options|recorder|scanner)\.[ch]pp",
-    "lmtp": r"(main|mda_guard|options)\.[ch]pp",
+    "lmtp": r"(main|mda_guard|options|wire)\.[ch]pp",
 }
 PROGRAM_EDGES = {"app", "net"}
 
@@ -29,12 +29,12 @@ LIBRARIES = {  # beyond the standard library
     "mail": r"tl/expected\.hpp",
     "rspamd": r"simdjson\.h|sodium(/\w+)?\.h|tl/expected\.hpp|zstd\.h",
     "lmtp": r"sodium\.h",
-    "net": r"asio/.*|openssl/.*|spdlog/.*|(sys/)?[a-z]+\.h|tl/expected\.hpp",
+    "net": r"asio/.*|openssl/.*|spdlog/.*|((sys|netinet)/)?[a-z]+\.h|tl/expected\.hpp",
     "app": r"CLI/.*|toml\+\+/.*",
 }
 # The one file of a pure room that asks the operating system: what is left of a message when memory is short goes to a file.
 SYSTEM_FILES = {"mail": r"spool\.cpp"}
-PROGRAM_LIBRARIES = r"asio/.*|CLI/.*|((sys|linux)/)?[a-z]+\.h"
+PROGRAM_LIBRARIES = r"tl/expected\.hpp|asio/.*|CLI/.*|((sys|linux)/)?[a-z]+\.h"
 
 # Of the standard library: what opens files, starts threads, or asks for the time or for chance.
 IMPURE_HEADERS = r"csignal|ctime|filesystem|fstream|future|iostream|mutex|random|thread"

@@ -1,0 +1,155 @@
+#include "lmtp/wire.hpp"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <utility>
+#include <variant>
+
+#include "net/converse.hpp"
+#include "net/stream.hpp"
+
+namespace mailbridge::lmtp {
+namespace {
+
+// As long as it takes Dovecot to restart; connecting in vain meanwhile is cheap, waiting for a banner is not.
+constexpr Duration rest = std::chrono::seconds(10);
+
+// The client, its dot guarded and watched.
+class Watched {
+ public:
+  Watched(Client& client, const Servers::Hooks& hooks) : client_(client), hooks_(hooks) {}
+
+  Step next(TimePoint now) {
+    Step step = client_.next(now);
+    if (!client_.before_dot()) return step;
+    client_.permit_dot(hooks_.refusal ? hooks_.refusal() : std::string());
+    return client_.next(now);
+  }
+  void sent(std::size_t n) { client_.sent(n); }
+  void receive(std::string_view bytes) {
+    client_.receive(bytes);
+    if (hooks_.heard) hooks_.heard(client_);
+  }
+  void end(const Ending& ending) {
+    client_.end(ending);
+    if (hooks_.heard) hooks_.heard(client_);
+  }
+
+ private:
+  Client& client_;
+  const Servers::Hooks& hooks_;
+};
+
+std::string owner_and_mode(const struct stat& status) {
+  char mode[8];
+  std::snprintf(mode, sizeof mode, "%04o", static_cast<unsigned>(status.st_mode & 07777U));
+  return "owner " + std::to_string(status.st_uid) + ":" + std::to_string(status.st_gid) + " mode " + mode;
+}
+
+// smtpd runs agents with the recipient's or the action's uid and that user's primary group only, so who may use the socket is the
+// usual trouble: name both sides.
+std::string permission_denied(const std::string& path) {
+  std::string what = "no permission for uid=" + std::to_string(geteuid()) + " gid=" + std::to_string(getegid()) + ": ";
+  struct stat status {};
+  if (stat(path.c_str(), &status) == 0) return what + "socket " + owner_and_mode(status);
+  for (std::filesystem::path up = std::filesystem::path(path).parent_path(); up.has_relative_path(); up = up.parent_path()) {
+    if (stat(up.c_str(), &status) == 0) return what + "directory " + up.string() + " " + owner_and_mode(status);
+  }
+  return what + std::strerror(EACCES);
+}
+
+// What ended it is about the connection or the server, and the dot had not begun to leave.
+bool says_nothing_of_the_mail(const Outcome& outcome) {
+  if (outcome.stage == Stage::dot) return false;
+  return !outcome.reply || outcome.reply->code == 421 || outcome.stage < Stage::mail ||
+         (outcome.stage == Stage::mail && outcome.reply->is(4));
+}
+
+}  // namespace
+
+std::string connect_failure(const Endpoint& endpoint, const net::ConnectError& error) {
+  const auto* local = std::get_if<UnixEndpoint>(&endpoint);
+  if (local && error.number == EACCES) return permission_denied(local->path);
+  if (local && error.number == ENOENT) return "no such socket: is Dovecot running, and does it listen for LMTP there?";
+  if (error.number == ECONNREFUSED) return "nobody listens there: is Dovecot running?";
+  return "cannot connect: " + error.what;
+}
+
+Servers::Servers(const asio::any_io_executor& executor, const std::vector<Endpoint>& endpoints, Ways ways)
+    : ways_(std::move(ways)) {
+  servers_.reserve(endpoints.size());
+  for (const Endpoint& endpoint : endpoints) {
+    servers_.push_back({endpoint, to_string(endpoint), net::Target(executor, endpoint, ways_.source)});
+  }
+}
+
+void Servers::look_up_names() {
+  for (Server& server : servers_) server.target.look_up();
+}
+
+std::vector<Servers::Server*> Servers::in_order(TimePoint now) {
+  std::vector<Server*> order;
+  for (Server& server : servers_) order.push_back(&server);
+  std::stable_partition(order.begin(), order.end(), [&](const Server* server) { return server->rests_until <= now; });
+  return order;
+}
+
+void Servers::heard_of(Server& server, std::string_view trouble, const Hooks& hooks) {
+  const bool up = trouble.empty();
+  if (!up) server.rests_until = Clock::now() + rest;
+  if (std::exchange(server.up, up) != up && hooks.changed) hooks.changed(server.name, trouble);
+}
+
+asio::awaitable<tl::expected<net::Stream, net::ConnectError>> Servers::open(Server& server, TimePoint until) const {
+  auto socket = co_await net::connect(server.target, until);
+  if (!socket) co_return tl::unexpected(std::move(socket.error()));
+  net::Stream stream(std::move(*socket));
+  const auto* tcp = std::get_if<TcpEndpoint>(&server.endpoint);
+  if (tcp && tcp->tls) {
+    auto error = co_await stream.start_tls(*ways_.tls, ways_.tls_name.empty() ? tcp->host : ways_.tls_name, until);
+    if (error) co_return tl::unexpected(std::move(*error));
+  }
+  co_return stream;
+}
+
+asio::awaitable<Servers::Talk> Servers::talk(Transaction transaction, Patience patience, const Hooks& hooks) {
+  Talk talk;
+  const std::vector<Server*> order = in_order(Clock::now());
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    Server& server = *order[i];
+    const TimePoint begun = Clock::now();
+    // Each has its share of the time to show that it is there.
+    const Duration share = std::max(patience.dot_by - begun, Duration::zero()) / static_cast<Duration::rep>(order.size() - i);
+    talk.server = server.name;
+    auto stream = co_await open(server, begun + std::min(share, ways_.connect_timeout));
+    talk.spent[static_cast<std::size_t>(Stage::connect)] += Clock::now() - begun;
+    if (!stream) {
+      const Outcome failed{Stage::connect, std::nullopt, connect_failure(server.endpoint, stream.error())};
+      talk.outcomes.assign(transaction.recipients.size(), failed);
+      heard_of(server, failed.failure, hooks);
+      continue;
+    }
+    Patience here = patience;
+    here.banner = std::min(patience.banner, share);
+    here.lhlo = std::min(patience.lhlo, share);
+    Client client(transaction, here);
+    Watched machine(client, hooks);
+    co_await net::converse(*stream, machine);
+    talk.outcomes.clear();
+    for (std::size_t to = 0; to < transaction.recipients.size(); ++to) talk.outcomes.push_back(client.outcome(to));
+    for (std::size_t stage = 0; stage < stages; ++stage) talk.spent[stage] += client.spent()[stage];
+    const Outcome& first = talk.outcomes.front();
+    const bool spoke = first.stage > Stage::lhlo;
+    heard_of(server, spoke ? "" : first.reply ? first.reply->last() : first.failure, hooks);
+    if (!std::all_of(talk.outcomes.begin(), talk.outcomes.end(), says_nothing_of_the_mail)) break;
+  }
+  co_return talk;
+}
+
+}  // namespace mailbridge::lmtp

@@ -1,0 +1,86 @@
+// The wires of LMTP, for both programs: one transaction with the first of several servers that answers.
+//
+// Before the first byte of the dot another server may be tried, when what ended the attempt says nothing about the recipients or
+// the mail; from then on never. That connect(2) succeeds proves little: with its process limit reached, Dovecot's master accepts
+// and stays silent, and later closes without a word. So a server has spoken only when its reply to LHLO is there.
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <asio/any_io_executor.hpp>
+#include <asio/awaitable.hpp>
+#include <asio/ip/address.hpp>
+#include <tl/expected.hpp>
+
+#include "base/conversation.hpp"
+#include "base/endpoint.hpp"
+#include "lmtp/client.hpp"
+#include "net/connect.hpp"
+#include "net/stream.hpp"
+
+namespace mailbridge::lmtp {
+
+// How servers are reached, the same for all of them.
+struct Ways {
+  Duration connect_timeout = std::chrono::seconds(5);  // for each server
+  std::optional<asio::ip::address> source = {};        // of TCP connections
+  std::shared_ptr<const net::TlsContext> tls = {};     // null when no server wants it
+  std::string tls_name = {};                           // in their certificates; empty: the server's host
+};
+
+class Servers {
+ public:
+  struct Hooks {
+    // Asked when the whole mail has left: why the dot must not follow. None: it may.
+    std::function<std::string()> refusal = {};
+    // The client has heard something, or the end of it.
+    std::function<void(const Client&)> heard = {};
+    // A server that answered does so no longer, or does so again (`why` is empty).
+    std::function<void(const std::string& server, std::string_view why)> changed = {};
+  };
+
+  // What came of a transaction.
+  struct Talk {
+    std::vector<Outcome> outcomes;  // one for each recipient
+    std::string server;             // the last one that was tried
+    std::array<Duration, stages> spent{};
+  };
+
+  // At least one server.
+  Servers(const asio::any_io_executor& executor, const std::vector<Endpoint>& endpoints, Ways ways);
+
+  // Destroying the awaiting coroutine's context ends it. `hooks` and this must outlive it.
+  asio::awaitable<Talk> talk(Transaction transaction, Patience patience, const Hooks& hooks);
+
+  // Names can get other addresses at any time; nothing for servers that have none.
+  void look_up_names();
+
+ private:
+  struct Server {
+    Endpoint endpoint;
+    std::string name;  // for people
+    net::Target target;
+    bool up = true;
+    TimePoint rests_until{};  // tried after the others until then
+  };
+
+  std::vector<Server*> in_order(TimePoint now);
+  // The server answers, or what is wrong with it.
+  void heard_of(Server& server, std::string_view trouble, const Hooks& hooks);
+  asio::awaitable<tl::expected<net::Stream, net::ConnectError>> open(Server& server, TimePoint until) const;
+
+  const Ways ways_;
+  std::vector<Server> servers_;
+};
+
+// Why a server could not be reached, for who runs it.
+std::string connect_failure(const Endpoint& endpoint, const net::ConnectError& error);
+
+}  // namespace mailbridge::lmtp

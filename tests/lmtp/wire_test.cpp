@@ -1,0 +1,258 @@
+#include "lmtp/wire.hpp"
+
+#include <exception>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+#include <asio/co_spawn.hpp>
+#include <asio/io_context.hpp>
+
+#include "tests/support/scripted_server.hpp"
+
+namespace mailbridge::lmtp {
+namespace {
+
+using std::chrono::seconds;
+using test::Peer;
+using test::ScriptedServer;
+
+constexpr const char* capabilities = "250-dc.test\r\n250-8BITMIME\r\n250 PIPELINING\r\n";
+
+void greet(Peer& peer) {
+  peer.say("220 dc.test ready\r\n");
+  peer.hear_line();
+  peer.say(capabilities);
+}
+
+void deliver(Peer& peer) {
+  greet(peer);
+  peer.hear_until("DATA\r\n");
+  peer.say("250 2.1.0 OK\r\n250 2.1.5 OK\r\n354 OK\r\n");
+  peer.hear_until(".\r\n");
+  peer.say("250 2.0.0 <user> Saved\r\n");
+  peer.wait_for_close();
+}
+
+Transaction transaction() {
+  Transaction wanted;
+  wanted.helo = "client.test";
+  wanted.sender = "a@example.net";
+  wanted.recipients = {"user@example.net"};
+  return wanted;
+}
+
+struct Conversations {
+  Servers::Talk run(const std::vector<std::string>& endpoints, Servers::Hooks more = {}, Duration time = seconds(20)) {
+    std::vector<Endpoint> parsed;
+    for (const std::string& endpoint : endpoints) parsed.push_back(*parse_lmtp_endpoint(endpoint));
+    Servers servers(io.get_executor(), parsed, ways);
+    return run(servers, std::move(more), time);
+  }
+  Servers::Talk run(Servers& servers, Servers::Hooks hooks = {}, Duration time = seconds(20)) {
+    hooks.changed = [this](const std::string& server, std::string_view why) {
+      changes.push_back(server + (why.empty() ? " up" : ": " + std::string(why)));
+    };
+    Servers::Talk talk;
+    const TimePoint now = Clock::now();
+    asio::co_spawn(io, servers.talk(transaction(), {.dot_by = now + time, .reply_by = now + 2 * time}, hooks),
+                   [&](const std::exception_ptr& thrown, Servers::Talk ended) {
+                     if (thrown) std::rethrow_exception(thrown);
+                     talk = std::move(ended);
+                   });
+    io.run();
+    io.restart();
+    return talk;
+  }
+
+  asio::io_context io;
+  Ways ways;
+  std::vector<std::string> changes;
+};
+
+TEST(Wire, Delivers) {
+  for (const auto kind : {ScriptedServer::Kind::local, ScriptedServer::Kind::tcp}) {
+    ScriptedServer server(deliver, kind);
+    Conversations conversations;
+    const Servers::Talk talk = conversations.run({server.endpoint()});
+    EXPECT_EQ(server.finish(), "");
+    ASSERT_EQ(talk.outcomes.size(), 1U);
+    EXPECT_TRUE(talk.outcomes[0].delivered());
+    EXPECT_EQ(talk.server, to_string(*parse_lmtp_endpoint(server.endpoint())));
+    EXPECT_TRUE(conversations.changes.empty());
+  }
+}
+
+TEST(Wire, TheNextServerIsAskedWhenThisOneIsNotThere) {
+  const struct {
+    const char* what;
+    ScriptedServer::Script script;
+  } rows[] = {
+      {"closes without a word", [](Peer&) {}},
+      {"refuses everybody", [](Peer& peer) { peer.say("554 no\r\n"); }},
+      {"shuts down", [](Peer& peer) { peer.say("421 4.3.2 Shutting down\r\n"); }},
+      {"does not know LHLO",
+       [](Peer& peer) {
+         peer.say("220 x\r\n");
+         peer.hear_line();
+         peer.say("500 5.5.1 what?\r\n");
+       }},
+      {"closes after LHLO", greet},
+      {"takes no mail for now",
+       [](Peer& peer) {
+         greet(peer);
+         peer.hear_line();
+         peer.say("451 4.3.0 later\r\n451 4.3.0 later\r\n503 5.5.1 no\r\n");
+       }},
+      {"shuts down at RCPT",
+       [](Peer& peer) {
+         greet(peer);
+         peer.hear_line();
+         peer.say("250 OK\r\n421 4.3.2 Shutting down\r\n");
+       }},
+      {"closes before the dot",
+       [](Peer& peer) {
+         greet(peer);
+         peer.hear_until("DATA\r\n");
+         peer.say("250 OK\r\n250 OK\r\n");
+       }},
+  };
+  for (const auto& row : rows) {
+    SCOPED_TRACE(row.what);
+    ScriptedServer first(row.script);
+    ScriptedServer second(deliver);
+    Conversations conversations;
+    const Servers::Talk talk = conversations.run({first.endpoint(), second.endpoint()});
+    first.finish();
+    EXPECT_EQ(second.finish(), "");
+    EXPECT_TRUE(talk.outcomes[0].delivered());
+    EXPECT_EQ(talk.server, "unix:" + second.endpoint());
+  }
+}
+
+TEST(Wire, NoOtherServerIsAskedAfterAVerdictOrTheDot) {
+  const struct {
+    const char* what;
+    ScriptedServer::Script script;
+    Stage stage;
+    bool unknown;
+  } rows[] = {
+      {"no such user",
+       [](Peer& peer) {
+         greet(peer);
+         peer.hear_until("DATA\r\n");
+         peer.say("250 OK\r\n550 5.1.1 no such user\r\n503 5.5.1 no\r\n");
+         peer.wait_for_close();
+       },
+       Stage::rcpt, false},
+      {"a mailbox with too many deliveries",
+       [](Peer& peer) {
+         greet(peer);
+         peer.hear_until("DATA\r\n");
+         peer.say("250 OK\r\n451 4.3.0 Too many concurrent deliveries for user\r\n503 5.5.1 no\r\n");
+         peer.wait_for_close();
+       },
+       Stage::rcpt, false},
+      {"closes after the dot",
+       [](Peer& peer) {
+         greet(peer);
+         peer.hear_until("DATA\r\n");
+         peer.say("250 OK\r\n250 OK\r\n354 OK\r\n");
+         peer.hear_until(".\r\n");
+       },
+       Stage::dot, true},
+      {"shuts down after the dot",
+       [](Peer& peer) {
+         greet(peer);
+         peer.hear_until("DATA\r\n");
+         peer.say("250 OK\r\n250 OK\r\n354 OK\r\n");
+         peer.hear_until(".\r\n");
+         peer.say("421 4.3.2 Shutting down\r\n");
+       },
+       Stage::dot, false},
+  };
+  for (const auto& row : rows) {
+    SCOPED_TRACE(row.what);
+    ScriptedServer first(row.script);
+    ScriptedServer second(deliver);
+    Conversations conversations;
+    const Servers::Talk talk = conversations.run({first.endpoint(), second.endpoint()});
+    EXPECT_EQ(first.finish(), "");
+    second.finish();
+    EXPECT_TRUE(second.heard().empty());
+    EXPECT_EQ(talk.outcomes[0].stage, row.stage);
+    EXPECT_EQ(talk.outcomes[0].unknown, row.unknown);
+    EXPECT_FALSE(talk.outcomes[0].delivered());
+  }
+}
+
+TEST(Wire, ADotThatIsNotPermittedIsNoReasonToAskAnotherServer) {
+  ScriptedServer first([](Peer& peer) {
+    greet(peer);
+    peer.hear_until("DATA\r\n");
+    peer.say("250 OK\r\n250 OK\r\n354 OK\r\n");
+    peer.wait_for_close();
+  });
+  ScriptedServer second(deliver);
+  Servers::Hooks hooks;
+  hooks.refusal = [] { return std::string("not wanted any more"); };
+  const Servers::Talk talk = Conversations().run({first.endpoint(), second.endpoint()}, hooks);
+  EXPECT_EQ(first.finish(), "");
+  second.finish();
+  EXPECT_TRUE(second.heard().empty());
+  EXPECT_EQ(talk.outcomes[0].failure, "not wanted any more");
+}
+
+// Dovecot with all its processes busy: connect(2) succeeds, and that is all.
+TEST(Wire, AServerThatAcceptsAndStaysSilentLeavesTimeForTheNext) {
+  ScriptedServer first([](Peer& peer) { peer.wait_for_close(); });
+  ScriptedServer second(deliver);
+  Conversations conversations;
+  conversations.ways.connect_timeout = std::chrono::milliseconds(200);
+  const Servers::Talk talk = conversations.run({first.endpoint(), second.endpoint()}, {}, seconds(2));
+  EXPECT_EQ(first.finish(), "");
+  EXPECT_EQ(second.finish(), "");
+  EXPECT_TRUE(talk.outcomes[0].delivered());
+  EXPECT_EQ(conversations.changes, std::vector<std::string>{"unix:" + first.endpoint() + ": no reply in time"});
+}
+
+TEST(Wire, AServerThatFailedIsTriedAfterTheOthersForAWhile) {
+  std::string second_endpoint;
+  Conversations conversations;
+  const std::string nowhere = "/nonexistent/lmtp";
+  ScriptedServer second(deliver);
+  Servers servers(conversations.io.get_executor(), {*parse_lmtp_endpoint(nowhere), *parse_lmtp_endpoint(second.endpoint())}, {});
+  EXPECT_TRUE(conversations.run(servers).outcomes[0].delivered());
+  EXPECT_EQ(conversations.changes.size(), 1U);
+  EXPECT_TRUE(conversations.run(servers).outcomes[0].delivered());
+  EXPECT_EQ(conversations.changes.size(), 1U) << "it was tried again";
+  second.finish();
+  const Servers::Talk talk = conversations.run(servers);  // both fail: the one that is left alone is tried, too
+  EXPECT_EQ(talk.outcomes[0].stage, Stage::connect);
+  EXPECT_EQ(talk.server, "unix:" + nowhere);
+}
+
+TEST(Wire, AServerThatIsBackIsNoted) {
+  int count = 0;
+  ScriptedServer server([&](Peer& peer) {
+    if (++count > 1) deliver(peer);
+  });
+  Conversations conversations;
+  Servers servers(conversations.io.get_executor(), {*parse_lmtp_endpoint(server.endpoint())}, {});
+  EXPECT_EQ(conversations.run(servers).outcomes[0].stage, Stage::banner);
+  EXPECT_TRUE(conversations.run(servers).outcomes[0].delivered());
+  const std::string name = "unix:" + server.endpoint();
+  EXPECT_EQ(conversations.changes, (std::vector<std::string>{name + ": the server closed the connection", name + " up"}));
+}
+
+TEST(Wire, WhatIsWrongWithASocketIsExplained) {
+  EXPECT_EQ(connect_failure(UnixEndpoint{"/nonexistent/lmtp"}, {false, ENOENT, "No such file or directory"}),
+            "no such socket: is Dovecot running, and does it listen for LMTP there?");
+  EXPECT_EQ(connect_failure(TcpEndpoint{"::1", 24}, {false, ECONNREFUSED, "Connection refused"}),
+            "nobody listens there: is Dovecot running?");
+  EXPECT_EQ(connect_failure(TcpEndpoint{"::1", 24}, {true, 0, "no connection in time"}), "cannot connect: no connection in time");
+}
+
+}  // namespace
+}  // namespace mailbridge::lmtp
