@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/text.hpp"
+#include "lmtp/mark.hpp"
 #include "mail/headers.hpp"
 
 namespace mailbridge::filter {
@@ -33,12 +34,15 @@ bool is_forged(const mail::Field& field, const OwnNames& names) {
   return !id.empty() && (iequals(id, names.admd) || iequals(id, names.greeting));
 }
 
+// With it an agent would believe that a message has been delivered.
+bool is_mark(std::string_view name) { return iequals(name, lmtp::mark_name); }
+
 class HeaderDecision {
  public:
   HeaderDecision(std::string_view message, const OwnNames& names)
       : section_(mail::parse_headers(message)), doomed_(section_.fields.size()), received_(own_received(section_)) {
-    for (std::size_t i = received_; i < section_.fields.size(); ++i) {
-      doomed_[i] = is_forged(section_.fields[i], names);
+    for (std::size_t i = 0; i < section_.fields.size(); ++i) {
+      doomed_[i] = is_mark(section_.fields[i].name) || (i >= received_ && is_forged(section_.fields[i], names));
     }
   }
 
@@ -165,7 +169,7 @@ void apply(const rspamd::Verdict& verdict, const Plan& plan, HeaderDecision& hea
 
   mail::HeaderEditor editor = headers.editor();
   const auto insert = [&](std::string_view name, std::string_view value, int order) {
-    if (!editor.insert(name, value, order)) decision.dropped_headers.emplace_back(name);
+    if (is_mark(name) || !editor.insert(name, value, order)) decision.dropped_headers.emplace_back(name);
   };
   for (const auto& header : verdict.add_headers) insert(header.name, header.value, header.order);
   int order = 1;

@@ -51,7 +51,7 @@ struct Decision {
   std::string header_bytes;                  // the header section as it leaves; meaningless with a refusal
   bool body_unusable = false;                // rspamd's rewritten body cannot be used, and that decided as no verdict does
   std::size_t body_from = 0;                 // where in the message the rest begins: the empty line and the body
-  std::vector<std::string> dropped_headers;  // names rspamd wanted added that are no field names
+  std::vector<std::string> dropped_headers;  // names rspamd wanted added that are no field names, or a mark
 };
 
 // Names by which our own Authentication-Results can be known: config|admd and smtpd's greeting.
@@ -62,7 +62,8 @@ struct OwnNames {
 
 // `message` is what rspamd saw, unstuffed, smtpd's own Received field included; of it the header section is enough. Whatever the
 // result, X-Spam, X-Spam-*, X-Spamd-*, X-Rspamd-* and Authentication-Results with an authserv-id of ours that stand below smtpd's
-// Received field are the client's, and go. That Received field itself stays, whatever rspamd wants removed (RFC 5321 4.4).
+// Received field are the client's, and go. That Received field itself stays, whatever rspamd wants removed (RFC 5321 4.4). The
+// mark of a delivered message (lmtp/mark.hpp) goes wherever it stands, and nobody has it added here.
 Decision decide(std::string_view message, const rspamd::ScanResult& result, const Policy& policy, Enforcement enforcement,
                 const OwnNames& names, Duration scan_time = {});
 

@@ -174,6 +174,27 @@ TEST(Policy, WhatTheClientForgedGoesAndWhatSmtpdWroteStays) {
   EXPECT_EQ(headers(forged, v), left) << "counted on what rspamd saw; smtpd's own mark stays and is not doubled";
 }
 
+// Wherever it stands and however it is written, scanned or not, and whoever wants it there.
+TEST(Policy, NoMarkOfADeliveredMessageGetsThrough) {
+  const std::string marks =
+      "X-Mailbridge-Delivered: id=1;\r\n\tto=<a@x>;\r\n\tseal=x\r\n"
+      "x-MAILBRIDGE-delivered \t: id=1\r\n"
+      "X-Mailbridge-Delivered:\r\n";
+  const std::string forged = marks + "Received: by us\r\n" + marks + "X-Mailbridge: 1\r\nno field\r\n" + marks + "\r\n";
+  const std::string left = "Received: by us\r\nX-Mailbridge: 1\r\nno field\r\n";
+  EXPECT_EQ(headers(forged, verdict("no action")), left);
+  EXPECT_EQ(headers(forged, tl::unexpected(ScanFailure{ScanFailure::Kind::timed_out, "too slow"})),
+            left + "X-Spam-Error: timed_out: too slow\r\n");
+  EXPECT_EQ(pass_unscanned(forged, own).header_bytes, left);
+
+  Verdict v = verdict("add header");
+  v.add_headers = {{"X-Mailbridge-Delivered", "id=1", 0}};
+  v.spam_headers = {{"x-mailbridge-delivered", "id=1", -1}};
+  const Decision decision = decide(forged, v, accept_all, own);
+  EXPECT_EQ(decision.header_bytes, left);
+  EXPECT_EQ(decision.dropped_headers, (std::vector<std::string>{"X-Mailbridge-Delivered", "x-mailbridge-delivered"}));
+}
+
 TEST(Policy, RspamdsPositionsCountBelowSmtpdsReceived) {
   Verdict v = verdict("no action");
   v.add_headers = {{"X-New", "1", 1}};
