@@ -5,8 +5,11 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include <CLI/CLI.hpp>
+
+#include "base/text.hpp"
 
 namespace mailbridge::app {
 namespace {
@@ -106,16 +109,20 @@ class Mdoc {
   std::size_t column_ = 0;
 };
 
-// "tempfail|accept" are words to choose from, "SECONDS" stands for something.
-std::string value(std::string type) {
-  if (type.empty()) return {};
+// "tempfail|FILE": a word to write as it is, and one that stands for something.
+std::string value(std::string_view type) {
   std::string out;
-  for (const char c : type) {
-    if (c == '|') out += " | ";
-    else out += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  std::string_view macro;
+  while (!type.empty()) {
+    const std::string_view word = type.substr(0, type.find('|'));
+    type.remove_prefix(std::min(type.size(), word.size() + 1));
+    const bool stands_for_something = std::any_of(word.begin(), word.end(), [](unsigned char c) { return std::isupper(c); });
+    const std::string_view wanted = stands_for_something ? " Ar" : " Cm";
+    if (!out.empty()) out += " |";
+    if (std::exchange(macro, wanted) != wanted) out += wanted;
+    out.append(" ").append(lower(word));
   }
-  const bool stands_for_something = std::any_of(type.begin(), type.end(), [](unsigned char c) { return std::isupper(c); });
-  return (stands_for_something ? " Ar " : " Cm ") + out;
+  return out;
 }
 
 }  // namespace
@@ -128,7 +135,10 @@ std::string manual_list(const CLI::App& app) {
   for (const CLI::Option* option : app.get_options()) {
     if (option->get_lnames().empty() || option->get_lnames()[0] == "help") continue;
     const bool flag = option->get_items_expected_max() == 0;
-    mdoc.macro(".It Fl -" + option->get_lnames()[0] + (flag ? "" : value(option->get_type_name())));
+    const bool short_too = !option->get_snames().empty();
+    const std::string argument = flag ? "" : value(option->get_type_name());
+    mdoc.macro(".It Fl " + (short_too ? option->get_snames()[0] + " , " : "") + "-" + option->get_lnames()[0] +
+               (option->get_items_expected_min() == 0 && !flag ? " Op" : "") + argument);
     mdoc.text(option->get_description());
     const std::string default_value = option->get_default_str();
     if (!flag && !default_value.empty()) mdoc.text("The default is `" + default_value + "`.");

@@ -1,7 +1,7 @@
 #!/bin/sh
-# manual.sh PROGRAM PAGE [OUTPUT]: puts what PROGRAM prints between PAGE's two marks; in place when OUTPUT is left out.
+# manual.sh PROGRAM PAGE [OUTPUT]: puts what `PROGRAM PAGE` prints between PAGE's two marks; in place when OUTPUT is left out.
 set -eu
-list=$("$1")
+list=$("$1" "$2")
 page=$(awk -v list="$list" '
   /^\.\\" end of the options/ { inside = 0 }
   !inside { print }

@@ -44,8 +44,9 @@ Report Agent::report() const {
   std::array<Duration, stages> spent = spent_;
   for (std::size_t stage = 0; client_ && stage < stages; ++stage) spent[stage] += client_->spent()[stage];
   const std::string lmtp = to_string(request_.lmtp);
-  return {exit_status(outcome), last_line(outcome, request_.recipient, lmtp),
-          log_note(outcome, {request_.sender, request_.recipient, lmtp, mail_ ? mail_->size() : 0, spent})};
+  const int status = exit_status(outcome, request_.policies);
+  return {status, last_line(outcome, request_.recipient, lmtp),
+          log_note(outcome, {request_.sender, request_.recipient, lmtp, mail_ ? mail_->size() : 0, status, spent})};
 }
 
 }  // namespace mailbridge::lmtp

@@ -25,9 +25,11 @@ constexpr std::chrono::seconds max_time_to_dot{240};
 struct Request {
   std::string sender;     // empty for the null sender
   std::string recipient;  // as RCPT TO gets it
+  std::string original;   // as the client gave it; empty when not known
   Endpoint lmtp;
   Duration timeout = max_time;  // for everything, from the agent's start
   bool keep_trace = false;      // smtpd's Return-Path and Delivered-To stay
+  Policies policies = {};
 };
 
 struct Report {

@@ -134,7 +134,7 @@ std::string connect_failure(const Endpoint& endpoint, const net::ConnectError& e
 // The client, its dot guarded and its outcome noted as soon as it is known.
 class Guarded {
  public:
-  Guarded(Client& client, const MdaGuard& mda) : client_(client), mda_(mda) {}
+  Guarded(Client& client, const Policies& policies, const MdaGuard& mda) : client_(client), policies_(policies), mda_(mda) {}
 
   Step next(TimePoint now) {
     Step step = client_.next(now);
@@ -159,11 +159,12 @@ class Guarded {
  private:
   void note() {
     if (!client_.settled()) return;
-    status_now = exit_status(client_.outcome(0));
+    status_now = exit_status(client_.outcome(0), policies_);
     settled = 1;
   }
 
   Client& client_;
+  const Policies& policies_;
   const MdaGuard& mda_;
 };
 
@@ -174,7 +175,7 @@ asio::awaitable<void> deliver(Agent& agent, const MdaGuard& mda) {
     agent.failed(Stage::connect, connect_failure(lmtp, socket.error()), Clock::now());
     co_return;
   }
-  Guarded machine(agent.connected(host_name(), Clock::now()), mda);
+  Guarded machine(agent.connected(host_name(), Clock::now()), agent.request().policies, mda);
   co_await net::converse(*socket, machine);
 }
 
@@ -215,7 +216,9 @@ int main_of_agent(int argc, char** argv) {
   const bool has_input = standard_descriptors_are_open();
   catch_signals();
   openlog("lda2lmtp", LOG_PID, LOG_MAIL);
-  const auto read = read_request({argv, argv + argc}, {environment("SENDER"), environment("RECIPIENT")});
+  const auto read =
+      read_request({argv, argv + argc}, {environment("SENDER"), environment("RECIPIENT"), environment("USER"),
+                                         environment("LOCAL"), environment("DOMAIN"), environment("ORIGINAL_RECIPIENT")});
   if (!read) return refuse(read.error().what);
   if (const auto* text = std::get_if<Text>(&*read)) {
     std::fputs(text->text.c_str(), stdout);

@@ -43,25 +43,7 @@ int status_of_code(Stage stage, int code) {
   }
 }
 
-std::string_view state(const Outcome& outcome, int status) {
-  if (outcome.unknown) return "unknown";
-  return status == exit_delivered ? "delivered" : status == exit_temporary ? "deferred" : "refused";
-}
-
-std::string shown(const Reply& reply, const std::string& text) {
-  std::string line = std::to_string(reply.code);
-  if (!reply.enhanced.empty()) line += " " + reply.enhanced;
-  return text.empty() ? line : line + " " + text;
-}
-
-// RFC 3463: 4.4.1 no answer from host, 4.4.2 bad connection, 4.3.0 other.
-std::string_view code_of_failure(Stage stage) {
-  return stage == Stage::input ? "451 4.3.0" : stage == Stage::connect ? "451 4.4.1" : "451 4.4.2";
-}
-
-}  // namespace
-
-int exit_status(const Outcome& outcome) {
+int answered_status(const Outcome& outcome) {
   if (outcome.delivered()) return exit_delivered;
   if (!outcome.reply || !outcome.reply->is(5)) return exit_temporary;
   const Reply& reply = *outcome.reply;
@@ -83,6 +65,49 @@ int exit_status(const Outcome& outcome) {
   return reply.enhanced.empty() ? status_of_code(outcome.stage, reply.code) : status_of_enhanced(outcome.stage, reply);
 }
 
+// The mail is too large for the mailbox or the system, whether or not the server thinks that this can change.
+bool is_oversize(const Outcome& outcome) {
+  if (outcome.stage < Stage::mail || !outcome.reply || outcome.reply->code == 421) return false;
+  const Reply& reply = *outcome.reply;
+  for (const std::string_view code : {"5.2.3", "5.3.4", "4.2.3", "4.3.4"}) {
+    if (reply.enhanced == code) return true;
+  }
+  // Dovecot up to 2.4.2, for quota_max_mail_size (2.3) and quota_mail_size.
+  return reply.is(4) && reply.enhanced == "4.2.0" &&
+         reply.first().find("Mail size is larger than the maximum size allowed") != std::string::npos;
+}
+
+bool is_full(const Reply& reply) { return reply.enhanced == "5.2.2" || (reply.enhanced.empty() && reply.code == 552); }
+
+std::string_view state(const Outcome& outcome, int status) {
+  if (outcome.unknown) return "unknown";
+  return status == exit_delivered ? "delivered" : status == exit_temporary ? "deferred" : "refused";
+}
+
+std::string shown(const Reply& reply, const std::string& text) {
+  std::string line = std::to_string(reply.code);
+  if (!reply.enhanced.empty()) line += " " + reply.enhanced;
+  return text.empty() ? line : line + " " + text;
+}
+
+// RFC 3463: 4.4.1 no answer from host, 4.4.2 bad connection, 4.3.0 other.
+std::string_view code_of_failure(Stage stage) {
+  return stage == Stage::input ? "451 4.3.0" : stage == Stage::connect ? "451 4.4.1" : "451 4.4.2";
+}
+
+}  // namespace
+
+int exit_status(const Outcome& outcome, const Policies& policies) {
+  const int status = answered_status(outcome);
+  if (is_oversize(outcome)) {
+    if (policies.oversize == Policies::Oversize::permanent) return exit_data_error;
+    if (policies.oversize == Policies::Oversize::later) return exit_temporary;
+  }
+  if (status == exit_no_user && policies.unknown_later) return exit_temporary;
+  if (status == exit_unavailable && policies.full_later && is_full(*outcome.reply)) return exit_temporary;
+  return status;
+}
+
 std::string last_line(const Outcome& outcome, std::string_view recipient, std::string_view lmtp) {
   if (outcome.delivered()) return {};
   constexpr std::size_t max_recipient = 80;
@@ -96,7 +121,7 @@ std::string last_line(const Outcome& outcome, std::string_view recipient, std::s
 }
 
 Note log_note(const Outcome& outcome, const Delivery& delivery) {
-  const int status = exit_status(outcome);
+  const int status = delivery.status;
   std::string line;
   append_field(line, "from", "<" + std::string(delivery.sender) + ">");
   append_field(line, "to", "<" + std::string(delivery.recipient) + ">");

@@ -22,7 +22,18 @@ constexpr int exit_unavailable = 69;  // quota, disabled mailbox, other refusals
 constexpr int exit_temporary = 75;
 constexpr int exit_no_permission = 77;  // 5.7.x
 
-int exit_status(const Outcome& outcome);
+// What an administrator would rather have than the server's answer.
+struct Policies {
+  bool unknown_later = false;  // a recipient who is unknown for good may be known later
+  bool full_later = false;     // the same of a full mailbox
+  enum class Oversize {
+    answered,
+    permanent,  // whatever class the answer has. Dovecot up to 2.4.2 says 451 4.2.0 to a mail that will never fit
+    later,
+  } oversize = Oversize::answered;
+};
+
+int exit_status(const Outcome& outcome, const Policies& policies = {});
 
 // smtpd keeps 255 bytes of the last line, quotes and escapes included.
 constexpr std::size_t max_last_line = 239;
@@ -36,6 +47,7 @@ struct Delivery {
   std::string_view recipient;
   std::string_view lmtp;
   std::size_t bytes;                          // of the mail, its lines ended by CRLF
+  int status;                                 // of the process
   const std::array<Duration, stages>& spent;  // per stage
 };
 

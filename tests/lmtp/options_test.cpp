@@ -60,6 +60,26 @@ Request read(std::vector<std::string> argv) {
   return std::get<Request>(*read_request(argv, {"s@x", "r@y"}));
 }
 
+TEST(Options, TheRecipientAsTheServerGetsIt) {
+  const Environment smtpd{"s@x", "Al+Tag@Y.example", "bob", "Info", "Y.example", {}};
+  const Row rows[] = {
+      {"by default", {}, smtpd, "s@x>Al+Tag@y.example"},
+      {"user", {"--rcpt", "user"}, smtpd, "s@x>bob+Tag"},
+      {"template", {"--rcpt={local}@inside"}, smtpd, "s@x>Al@inside"},
+      {"of -r", {"--rcpt={local}@inside", "-r", "Carol@Z"}, smtpd, "s@x>Carol@inside"},
+      {"without detail", {"--strip-detail"}, smtpd, "s@x>Al@y.example"},
+      {"another delimiter", {"--strip-detail", "--delimiter", "l"}, smtpd, "s@x>A@y.example"},
+      {"folded", {"--fold", "all"}, smtpd, "s@x>al+Tag@y.example"},
+      {"as it is", {"--fold", "none"}, smtpd, "s@x>Al+Tag@Y.example"},
+      {"no such part", {"--rcpt", "{name}"}, smtpd, "!--rcpt: there is no part {name}"},
+      {"no such folding", {"--fold", "lower"}, smtpd, "!--fold: one of none|domain|all is wanted, not lower"},
+      {"no user", {"--rcpt", "user"}, {"s@x", "r@y"}, "!no user: USER is not in the environment"},
+      {"no such policy", {"--unknown", "later"}, smtpd, "!--unknown: one of permanent|temporary is wanted, not later"},
+  };
+  for (const Row& row : rows) EXPECT_EQ(shown(row), row.expected) << row.name;
+  EXPECT_EQ(std::get<Request>(*read_request({"lda2lmtp"}, smtpd)).original, "Info@Y.example");
+}
+
 TEST(Options, TheRest) {
   EXPECT_EQ(to_string(read({}).lmtp), "unix:/var/run/dovecot/lmtp");
   EXPECT_EQ(to_string(read({"-l", "[::1]:24"}).lmtp), "[::1]:24");
@@ -67,6 +87,13 @@ TEST(Options, TheRest) {
   EXPECT_EQ(read({"--timeout", "1.5"}).timeout, std::chrono::milliseconds(1500));
   EXPECT_FALSE(read({}).keep_trace);
   EXPECT_TRUE(read({"--keep-trace"}).keep_trace);
+  EXPECT_FALSE(read({}).policies.unknown_later);
+  EXPECT_TRUE(read({"--unknown", "temporary"}).policies.unknown_later);
+  EXPECT_FALSE(read({}).policies.full_later);
+  EXPECT_TRUE(read({"--quota", "temporary"}).policies.full_later);
+  EXPECT_EQ(read({}).policies.oversize, Policies::Oversize::answered);
+  EXPECT_EQ(read({"--oversize", "permanent"}).policies.oversize, Policies::Oversize::permanent);
+  EXPECT_EQ(read({"--oversize", "temporary"}).policies.oversize, Policies::Oversize::later);
 }
 
 TEST(Options, TheDotLeavesWellBeforeTheEnd) {

@@ -41,6 +41,48 @@ TEST(ExitStatus, ByStageAndCode) {
   EXPECT_EQ(exit_status({Stage::connect, std::nullopt, "x"}), 75);
 }
 
+TEST(ExitStatus, ByPolicy) {
+  using Oversize = Policies::Oversize;
+  const Policies unknown_later{true, false, Oversize::answered};
+  const Policies full_later{false, true, Oversize::answered};
+  const Policies permanent{false, false, Oversize::permanent};
+  const Policies later{false, false, Oversize::later};
+  const std::string too_large = "<u@x> Mail size is larger than the maximum size allowed by server configuration";
+  struct Row {
+    Policies policies;
+    Outcome outcome;
+    int status;
+  };
+  const Row rows[] = {
+      {unknown_later, answered(Stage::rcpt, 550, "5.1.1"), 75},
+      {unknown_later, answered(Stage::rcpt, 552, "5.2.2"), 69},
+      {unknown_later, answered(Stage::rcpt, 550, "5.7.1"), 77},
+      {full_later, answered(Stage::rcpt, 552, "5.2.2"), 75},
+      {full_later, answered(Stage::dot, 552, "5.2.2"), 75},
+      {full_later, answered(Stage::dot, 552), 75},
+      {full_later, answered(Stage::dot, 552, "5.2.0"), 69},
+      {full_later, answered(Stage::dot, 552, "5.2.3"), 65},
+      {full_later, answered(Stage::rcpt, 550, "5.1.1"), 67},
+      {{}, answered(Stage::dot, 451, "4.2.0", too_large), 75},
+      {permanent, answered(Stage::dot, 451, "4.2.0", too_large), 65},
+      {permanent, answered(Stage::dot, 552, "5.2.3"), 65},
+      {permanent, answered(Stage::mail, 452, "4.3.4"), 65},
+      {permanent, answered(Stage::dot, 451, "4.2.0", "Sieve was aborted"), 75},
+      {permanent, answered(Stage::dot, 250, "2.0.0", too_large), 0},
+      {permanent, answered(Stage::banner, 451, "4.2.0", too_large), 75},
+      {permanent, answered(Stage::dot, 421, "4.3.4"), 75},
+      {permanent, {Stage::dot, std::nullopt, too_large, true}, 75},
+      {later, answered(Stage::dot, 552, "5.2.3"), 75},
+      {later, answered(Stage::mail, 552, "5.3.4"), 75},
+      {later, answered(Stage::dot, 552, "5.2.2"), 69},
+  };
+  for (const Row& row : rows) {
+    const Outcome& outcome = row.outcome;
+    EXPECT_EQ(exit_status(outcome, row.policies), row.status)
+        << name(outcome.stage) << (outcome.reply ? outcome.reply->code : 0) << (outcome.reply ? outcome.reply->enhanced : "");
+  }
+}
+
 TEST(LastLine, Texts) {
   struct Row {
     Outcome outcome;
@@ -72,17 +114,17 @@ TEST(LogNote, OneLineOfKeysAndValues) {
   std::array<Duration, stages> spent{};
   spent[static_cast<std::size_t>(Stage::connect)] = std::chrono::milliseconds(3);
   spent[static_cast<std::size_t>(Stage::dot)] = std::chrono::milliseconds(12);
-  const Note delivered = log_note(answered(Stage::dot, 250, "2.0.0", "<u@x> 5HcX Saved"), {"", "u@x", "/p", 57, spent});
+  const Note delivered = log_note(answered(Stage::dot, 250, "2.0.0", "<u@x> 5HcX Saved"), {"", "u@x", "/p", 57, 0, spent});
   EXPECT_EQ(delivered.level, Level::info);
   EXPECT_EQ(
       delivered.text,
       "from=<> to=<u@x> bytes=57 lmtp=/p stage=dot status=0 outcome=delivered reply=\"250 2.0.0 <u@x> 5HcX Saved\" input_ms=0 "
       "connect_ms=3 banner_ms=0 lhlo_ms=0 mail_ms=0 rcpt_ms=0 data_ms=0 body_ms=0 dot_ms=12 total_ms=15");
-  const Note unknown = log_note({Stage::dot, std::nullopt, "no reply in time", true}, {"a@b", "u@x", "/p", 57, spent});
+  const Note unknown = log_note({Stage::dot, std::nullopt, "no reply in time", true}, {"a@b", "u@x", "/p", 57, 75, spent});
   EXPECT_EQ(unknown.level, Level::error);
   EXPECT_NE(unknown.text.find(" status=75 outcome=unknown reason=\"no reply in time\" note=\"may be delivered twice\" "),
             std::string::npos);
-  const Note refused = log_note(answered(Stage::rcpt, 550, "5.1.1", "no"), {"a@b", "u@x", "/p", 57, spent});
+  const Note refused = log_note(answered(Stage::rcpt, 550, "5.1.1", "no"), {"a@b", "u@x", "/p", 57, 67, spent});
   EXPECT_NE(refused.text.find(" stage=rcpt status=67 outcome=refused reply=\"550 5.1.1 no\" "), std::string::npos)
       << refused.text;
   EXPECT_EQ(refused.text.find("dot_ms"), std::string::npos);
