@@ -22,6 +22,9 @@ constexpr std::string_view default_endpoint = "/var/run/dovecot/lmtp";
 constexpr std::chrono::seconds max_time{290};
 constexpr std::chrono::seconds max_time_to_dot{240};
 
+// Of a mail. The process has 16 MiB in all.
+constexpr std::size_t max_memory = std::size_t{8} * 1024 * 1024;
+
 struct Request {
   std::string sender;     // empty for the null sender
   std::string recipient;  // as RCPT TO gets it
@@ -29,6 +32,8 @@ struct Request {
   Endpoint lmtp;
   Duration timeout = max_time;  // for everything, from the agent's start
   bool keep_trace = false;      // smtpd's Return-Path and Delivered-To stay
+  std::string spool;            // the directory for what of a mail does not fit into max_memory
+  bool blank_bare_cr = false;   // a bare CR is delivered as a blank
   Policies policies = {};
 };
 

@@ -1,5 +1,7 @@
 #include "lmtp/input.hpp"
 
+#include <algorithm>
+
 namespace mailbridge::lmtp {
 namespace {
 
@@ -7,13 +9,21 @@ std::string_view without_cr(std::string_view line) { return line.ends_with('\r')
 
 }  // namespace
 
+// Without its line end.
+void Input::take(std::string_view line) {
+  if (!blank_bare_cr_ || line.find('\r') == std::string_view::npos) return message_->append_line(line);
+  std::string changed(line);
+  std::replace(changed.begin(), changed.end(), '\r', ' ');
+  message_->append_line(changed);
+}
+
 void Input::feed(std::string_view bytes) {
   for (std::size_t lf = bytes.find('\n'); lf != std::string_view::npos; lf = bytes.find('\n')) {
     if (unfinished_.empty()) {
-      message_->append_line(without_cr(bytes.substr(0, lf)));
+      take(without_cr(bytes.substr(0, lf)));
     } else {
       unfinished_.append(bytes.substr(0, lf));
-      message_->append_line(without_cr(unfinished_));
+      take(without_cr(unfinished_));
       unfinished_.clear();
     }
     bytes.remove_prefix(lf + 1);
@@ -22,7 +32,7 @@ void Input::feed(std::string_view bytes) {
 }
 
 std::shared_ptr<const mail::Message> Input::finish() {
-  if (!unfinished_.empty()) message_->append_line(unfinished_);  // its CR, if any, ends no line
+  if (!unfinished_.empty()) take(unfinished_);  // its CR, if any, ends no line
   unfinished_.clear();
   return message_;
 }

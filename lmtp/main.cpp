@@ -15,6 +15,7 @@
 #include <cstring>
 #include <exception>
 #include <filesystem>
+#include <stdexcept>
 #include <system_error>
 #include <utility>
 
@@ -84,15 +85,19 @@ void log(const Note& note) {
   syslog(priority, "%s", note.text.c_str());
 }
 
-std::shared_ptr<const mail::Message> read_mail() {
-  Input input;
+std::shared_ptr<const mail::Message> read_mail(const Request& request) {
+  Input input(std::make_shared<mail::Budget>(mail::Budget{max_memory, request.spool}), request.blank_bare_cr);
   static char block[65536];  // a pipe gives no more at a time
   for (;;) {
     const ssize_t n = read(STDIN_FILENO, block, sizeof block);
-    if (n == 0) return input.finish();
+    if (n == 0) break;
     if (n > 0) input.feed({block, static_cast<std::size_t>(n)});
     else if (errno != EINTR) throw std::system_error(errno, std::generic_category(), "standard input cannot be read");
   }
+  auto message = input.finish();
+  if (message->failure() == std::errc::not_enough_memory) throw std::runtime_error("the header section of the mail is too large");
+  if (message->failed()) throw std::system_error(message->failure(), "the mail is large and cannot be kept in " + request.spool);
+  return message;
 }
 
 std::optional<std::string> environment(const char* name) {
@@ -187,8 +192,8 @@ void run(Agent& agent) {
   const MdaGuard mda(getppid());
   if (std::holds_alternative<TcpEndpoint>(agent.request().lmtp)) look_names_up_without_modules();
   try {
-    agent.take_mail(read_mail(), Clock::now());
-  } catch (const std::system_error& error) {
+    agent.take_mail(read_mail(agent.request()), Clock::now());
+  } catch (const std::runtime_error& error) {  // bad_alloc is none
     return agent.failed(Stage::input, error.what(), Clock::now());
   }
   // Never destroyed: that would wait for a look-up that hangs in Asio's resolver thread.

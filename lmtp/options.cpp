@@ -43,6 +43,8 @@ struct Values {
   std::string delimiter = "+";
   std::string fold = "domain";
   std::string unknown = "permanent", quota = "permanent", oversize = "answered";
+  std::string bare_cr = "keep";
+  std::string spool = "/var/tmp";
   double timeout = static_cast<double>(max_time.count());
   bool keep_trace = false;
 };
@@ -118,6 +120,12 @@ Addresses declare(CLI::App& app, Values& values) {
   row("--oversize", values.oversize, "answered|permanent|temporary", one_of("answered|permanent|temporary"),
       "The same for a mail that is larger than the server ever takes. Dovecot up to 2.4.2 answers that with 451, so it is tried "
       "for days and bounces then; with `permanent` it bounces at once, with `answered` the server's code decides.");
+  row("--bare-cr", values.bare_cr, "keep|blank", one_of("keep|blank"),
+      "What becomes of a CR that ends no line. It is delivered as it is, or as a blank, as Postfix does it: some readers take "
+      "it for a line end, and then see another mail than the one that was scanned.");
+  row("--spool", values.spool, "DIRECTORY", {},
+      "Where a mail goes on that is larger than 8 MiB. It has a file of its own there that has no name, is readable by its owner "
+      "only, and is gone with the agent.");
   row("--timeout", values.timeout, "SECONDS", timeout_fault,
       "How long the whole delivery may take. From 0.1 to 290. The final dot, which makes the server deliver, leaves within the "
       "first five sixths of this time or never; see `CAVEATS`.");
@@ -175,6 +183,8 @@ Result<std::variant<Request, Text>> read_request(const std::vector<std::string>&
   request.lmtp = *parse_lmtp_endpoint(values.lmtp);
   request.timeout = std::chrono::duration_cast<Duration>(std::chrono::duration<double>(values.timeout));
   request.keep_trace = values.keep_trace;
+  request.spool = values.spool;
+  request.blank_bare_cr = values.bare_cr == "blank";
   request.policies = policies_of(values);
   return request;
 }

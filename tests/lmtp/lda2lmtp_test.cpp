@@ -82,8 +82,8 @@ TEST_F(Lda2lmtp, DeliversOverTcp) {
 TEST_F(Lda2lmtp, ALargeMailArrivesAsItIs) {
   ScriptedServer server(deliver);
   Invocation invocation = agent(server.endpoint());
-  std::string expected;
-  *invocation.input = "";
+  std::string expected = "Subject: large\r\n\r\n";
+  *invocation.input = "Subject: large\n\n";
   while (expected.size() < (20U << 20)) {
     *invocation.input += std::string("a line \0 of text\n.with a dot\n\xff\r\r\n", 33);
     expected += std::string("a line \0 of text\r\n..with a dot\r\n\xff\r\r\n", 36);
@@ -95,6 +95,33 @@ TEST_F(Lda2lmtp, ALargeMailArrivesAsItIs) {
   const std::string& heard = server.heard()[0];
   const std::size_t begin = heard.find("DATA\r\n") + 6;
   EXPECT_TRUE(heard.substr(begin, heard.find("\r\n.\r\nQUIT") - begin) == expected);
+}
+
+TEST_F(Lda2lmtp, ABareCrAsAsked) {
+  for (const auto& [how, body] : {std::pair{"keep", "a\rb\r\r\nc\r"}, {"blank", "a b \r\nc "}}) {
+    ScriptedServer server(deliver);
+    Invocation invocation = agent(server.endpoint(), {"--bare-cr", how});
+    invocation.input = "Subject: test\n\na\rb\r\r\nc\r";
+    expect(run(invocation), 0, "");
+    EXPECT_EQ(server.finish(), "");
+    EXPECT_NE(server.heard()[0].find(std::string("DATA\r\nSubject: test\r\n\r\n") + body + "\r\n.\r\n"), std::string::npos);
+  }
+}
+
+TEST_F(Lda2lmtp, AMailBeyondMemoryWantsTheSpool) {
+  Invocation large = agent("/nonexistent", {"--spool", directory_ + "/none"});
+  *large.input += std::string(9 << 20, 'x') + "\nmore\n";
+  expect(run(large), 75,
+         "451 4.3.0 <r@y> the mail is large and cannot be kept in " + directory_ +
+             "/none: No such file or directory (lmtp=unix:/nonexistent, stage=input)");
+  ScriptedServer server(deliver);
+  expect(run(agent(server.endpoint(), {"--spool", directory_ + "/none"})), 0, "");
+}
+
+TEST_F(Lda2lmtp, AHeaderSectionBeyondMemoryIsTemporary) {
+  Invocation large = agent("/nonexistent");
+  *large.input = std::string(9 << 20, 'x');
+  expect(run(large), 75, "451 4.3.0 <r@y> the header section of the mail is too large (lmtp=unix:/nonexistent, stage=input)");
 }
 
 TEST_F(Lda2lmtp, TheServersVerdictIsTheLastLine) {
@@ -263,6 +290,44 @@ TEST_F(Lda2lmtp, CrashesAreTemporary) {
   for (const int number : {SIGSEGV, SIGABRT, SIGBUS, SIGFPE, SIGILL}) {
     end_by_signal(false, number, "451 4.3.0 lda2lmtp ended by a signal before the mail was handed over\n");
   }
+}
+
+// The highest mark of a process that lives, in KiB (proc(5)).
+long peak_memory(pid_t pid) {
+  std::ifstream status("/proc/" + std::to_string(pid) + "/status");
+  for (std::string word; status >> word;) {
+    if (word == "VmHWM:") break;
+  }
+  long kib = 0;
+  status >> kib;
+  return kib;
+}
+
+TEST_F(Lda2lmtp, AMailOf100MbTakesLessThan16MiB) {
+  const std::string file = directory_ + "/mail";
+  std::ofstream out(file, std::ios::binary);
+  out << "Subject: large\n\n";
+  const std::string line = std::string(99, 'x') + "\n";
+  for (int i = 0; i < 1'000'000; ++i) out << line;
+  out.close();
+  std::atomic<pid_t> pid = 0;
+  std::atomic<long> peak = 0;
+  ScriptedServer server([&](Peer& peer) {
+    open_transaction(peer);
+    peer.skip_until("\r\n.\r\n");
+    peak = peak_memory(pid);
+    peer.say("250 2.0.0 <r@y> 8MhqC1 Saved\r\n");
+    peer.wait_for_close();
+  });
+  Program program(
+      {{"/bin/sh", "-c", "exec \"$0\" -l \"$1\" --spool \"$2\" < \"$3\"", MB_LDA2LMTP, server.endpoint(), directory_, file},
+       {"SENDER=s@x", "RECIPIENT=r@y"},
+       ""});
+  pid = program.pid();
+  expect(program.wait(), 0, "");
+  EXPECT_EQ(server.finish(), "");
+  EXPECT_GT(peak, 0);
+  EXPECT_LT(peak, 16 * 1024);
 }
 
 TEST_F(Lda2lmtp, NoMemoryIsTemporary) {

@@ -60,6 +60,15 @@ std::string Peer::hear_until(std::string_view end) {
   return part;
 }
 
+void Peer::skip_until(std::string_view end) {
+  std::size_t at;
+  while ((at = heard_.find(end, taken_)) == std::string::npos) {
+    heard_.erase(taken_, heard_.size() - taken_ - std::min(heard_.size() - taken_, end.size() - 1));
+    if (!fill()) throw std::runtime_error("the other side closed; the script heard: " + heard_.substr(0, 500));
+  }
+  heard_.erase(taken_, at + end.size() - taken_);
+}
+
 std::string Peer::hear_line() { return hear_until("\n"); }
 
 std::string Peer::hear_all() {

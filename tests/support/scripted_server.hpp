@@ -22,6 +22,7 @@ class Peer {
   void say(std::string_view bytes);
   std::string hear_line();                       // up to and with LF
   std::string hear_until(std::string_view end);  // up to and with `end`
+  void skip_until(std::string_view end);         // as hear_until(), but nothing is kept of it
   std::string hear_all();                        // until the other side closes
   void wait_for_close();                         // as hear_all(), but the bytes are dropped
   void pause(int milliseconds);
