@@ -52,7 +52,7 @@ class Talk {
  public:
   explicit Talk(std::string mail)
       : mail_(std::move(mail)),
-        client_({"client.example", "s@x", {"r@y"}, {{}, message(mail_), 0}},
+        client_({.helo = "client.example", .sender = "s@x", .recipients = {{"r@y"}}, .mail = {{}, message(mail_), 0}},
                 {.dot_by = now_ + std::chrono::seconds(240), .reply_by = now_ + std::chrono::seconds(290)}) {}
 
   // Lets the client say at most `most` bytes.

@@ -30,8 +30,10 @@ void Agent::take_mail(std::shared_ptr<const mail::Message> mail, TimePoint now) 
 Client& Agent::connected(std::string_view helo, TimePoint now) {
   spent_[static_cast<std::size_t>(Stage::connect)] = now - since_;
   const std::size_t from = request_.keep_trace ? 0 : smtpd_trace_size(mail_->head(), request_.sender);
-  return client_.emplace(Transaction{sane_helo(helo), request_.sender, {request_.recipient}, {{}, mail_, from}},
-                         Patience{.dot_by = dot_by(), .reply_by = end_by()});
+  return client_.emplace(
+      Transaction{
+          .helo = sane_helo(helo), .sender = request_.sender, .recipients = {{request_.recipient}}, .mail = {{}, mail_, from}},
+      Patience{.dot_by = dot_by(), .reply_by = end_by()});
 }
 
 void Agent::failed(Stage stage, std::string why, TimePoint now) {

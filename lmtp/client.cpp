@@ -8,11 +8,79 @@
 namespace mailbridge::lmtp {
 namespace {
 
-constexpr std::string_view dot = ".\r\n";
 constexpr std::string_view quit = "QUIT\r\n";
 
-// "SIZE" of "SIZE 10000".
-std::string_view keyword(std::string_view line) { return line.substr(0, line.find(' ')); }
+// "SIZE" of "SIZE 10000", and leaves "10000".
+std::string_view take_word(std::string_view& line) {
+  const std::string_view word = line.substr(0, line.find(' '));
+  line.remove_prefix(std::min(line.size(), word.size() + 1));
+  return word;
+}
+
+bool is_ascii(std::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; });
+}
+
+bool is_printable(std::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](char c) { return c >= 0x20 && c < 0x7f; });
+}
+
+// RFC 3461 4.
+std::string xtext(std::string_view text) {
+  constexpr std::string_view hex = "0123456789ABCDEF";
+  std::string encoded;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte > 0x20 && byte < 0x7f && c != '+' && c != '=') encoded += c;
+    else encoded.append({'+', hex[byte >> 4], hex[byte & 15]});
+  }
+  return encoded;
+}
+
+// RFC 3461 4.2: only printable ASCII can be told, in at most 500 bytes. Empty when it cannot.
+std::string orcpt(const Recipient& recipient) {
+  constexpr std::size_t max_orcpt = 500;
+  if (recipient.original.empty() || !is_printable(recipient.original)) return {};
+  std::string parameter = " ORCPT=rfc822;" + xtext(recipient.original);
+  return parameter.size() <= max_orcpt ? parameter : std::string();
+}
+
+bool is_host_or_literal(std::string_view helo) {
+  return !helo.empty() && helo.size() <= 255 && std::all_of(helo.begin(), helo.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           std::string_view(".-_[]:").find(c) != std::string_view::npos;
+  });
+}
+
+// What can be told where these fields are listed.
+ClientInfo tellable(ClientInfo client, const std::vector<std::string>& listed) {
+  const auto lists = [&](std::string_view field) {
+    return std::any_of(listed.begin(), listed.end(), [&](const std::string& one) { return iequals(one, field); });
+  };
+  if (!lists("ADDR")) client.address.clear();
+  if (!lists("HELO") || !is_host_or_literal(client.helo)) client.helo.clear();
+  if (!lists("PROTO")) client.protocol.clear();
+  if (!lists("SESSION")) client.session.clear();
+  return client;
+}
+
+// A server keeps the value of a field that XCLIENT leaves out.
+bool replaces(const ClientInfo& client, const ClientInfo& before) {
+  return (before.address.empty() || !client.address.empty()) && (before.helo.empty() || !client.helo.empty()) &&
+         (before.protocol.empty() || !client.protocol.empty()) && (before.session.empty() || !client.session.empty());
+}
+
+std::string xclient(const ClientInfo& client) {
+  std::string line = "XCLIENT";
+  const auto add = [&](std::string_view name, std::string_view prefix, const std::string& value) {
+    if (!value.empty()) line.append(" ").append(name).append("=").append(prefix).append(xtext(value));
+  };
+  add("ADDR", client.address.find(':') == std::string::npos ? "" : "IPV6:", client.address);
+  add("HELO", "", client.helo);
+  add("PROTO", "", client.protocol);
+  add("SESSION", "", client.session);
+  return line;
+}
 
 std::string_view words(const Ending& ending, Stage stage) {
   switch (ending.kind) {
@@ -70,22 +138,64 @@ std::string_view address_fault(std::string_view address) {
   return quoted ? "the address opens a quote and does not close it" : "";
 }
 
-Client::Client(Transaction transaction, Patience patience)
+bool Outcome::may_try_elsewhere() const {
+  if (unknown) return false;
+  switch (stage) {
+    case Stage::connect:
+    case Stage::banner:
+    case Stage::lhlo:
+      return true;
+    case Stage::mail:
+      return !reply || !reply->is(5);
+    case Stage::rcpt:
+    case Stage::data:
+    case Stage::body:
+      return !reply || reply->code == 421;
+    case Stage::input:
+    case Stage::dot:
+      break;
+  }
+  return false;
+}
+
+Client::Client(Transaction transaction, Patience patience, std::optional<Greeted> reused)
     : transaction_(std::move(transaction)),
       patience_(patience),
-      encoder_(transaction_.mail),
-      outcomes_(transaction_.recipients.size()) {}
+      reused_(reused.has_value()),
+      greeted_(std::move(reused).value_or(Greeted())),
+      outcomes_(transaction_.recipients.size()) {
+  if (!reused_) {
+    expected_.push_back({Asked::banner});
+    return;
+  }
+  stage_ = Stage::mail;
+  // What the last transaction left behind must go, and the reply shows that somebody is there.
+  say("RSET", {Asked::opening_rset});
+  if (greeted_.pipelining) go_on();
+}
 
 bool Client::settled() const {
   return std::all_of(outcomes_.begin(), outcomes_.end(), [](const auto& outcome) { return outcome.has_value(); });
 }
 
+std::vector<Outcome> Client::outcomes() const {
+  std::vector<Outcome> all;
+  for (const auto& outcome : outcomes_) all.push_back(*outcome);
+  return all;
+}
+
+std::optional<Greeted> Client::reusable() const {
+  if (phase_ != Phase::done || !in_sync_ || !reader_.between_replies()) return std::nullopt;
+  return greeted_;
+}
+
 Step Client::next(TimePoint now) {
   if (seen_) spent_[static_cast<std::size_t>(seen_stage_)] += now - *seen_;
   seen_ = now;
-  if (phase_ == Phase::body && out_.empty() && encoder_.window().empty()) {
-    if (encoder_.complete()) enter(Phase::before_dot, Stage::dot);
-    else fail_rest("the mail cannot be read again");
+  if (phase_ == Phase::body && out_.empty() && encoder_->window().empty()) enter(Phase::before_dot, Stage::dot);
+  if (phase_ == Phase::before_dot && !encoder_->complete()) {
+    stage_ = Stage::input;
+    fail_rest("the mail cannot be read again");
   }
   if (phase_ == Phase::before_dot && now >= patience_.dot_by) fail_rest("no time is left to send the final dot");
   seen_stage_ = stage_;
@@ -93,7 +203,7 @@ Step Client::next(TimePoint now) {
   if (!out_.empty()) return Send{std::string_view(out_).substr(out_sent_), until()};
   switch (phase_) {
     case Phase::body:
-      return Send{encoder_.window(), until()};
+      return Send{encoder_->window(), until()};
     case Phase::talk:
     case Phase::before_dot:
     case Phase::dot:
@@ -101,6 +211,7 @@ Step Client::next(TimePoint now) {
     case Phase::leave:
       phase_ = Phase::done;
       break;
+    case Phase::tls:
     case Phase::done:
       break;
   }
@@ -109,7 +220,7 @@ Step Client::next(TimePoint now) {
 
 void Client::sent(std::size_t n) {
   if (out_.empty()) {
-    encoder_.consume(n);
+    encoder_->consume(n);
     fresh_ = true;
     return;
   }
@@ -123,31 +234,71 @@ void Client::sent(std::size_t n) {
 
 void Client::receive(std::string_view bytes) {
   reader_.feed(bytes, [this](Result<Reply> reply) {
-    if (phase_ == Phase::leave || phase_ == Phase::done) return;
+    if (phase_ == Phase::leave || phase_ == Phase::done) {
+      in_sync_ = false;
+      return;
+    }
     fresh_ = true;
     if (reply) on_reply(*reply);
-    else fail_rest(reply.error().what);
+    else lose(reply.error().what);
   });
 }
 
-void Client::end(const Ending& ending) { fail_rest(words(ending, stage_)); }
+void Client::end(const Ending& ending) {
+  if (ending.kind == Ending::Kind::timed_out) fail_rest(words(ending, stage_));
+  else lose(words(ending, stage_));
+}
+
+void Client::tls_started() {
+  // What came in the clear and was not a whole line would be heard as if it had come under TLS.
+  if (!reader_.between_replies()) return lose("the server spoke before the TLS handshake");
+  phase_ = Phase::talk;
+  greeted_ = {.tls = true};
+  say("LHLO " + transaction_.helo, {Asked::lhlo});
+}
 
 void Client::permit_dot(std::string_view refusal) {
   if (!refusal.empty()) return fail_rest(refusal);
-  out_ = dot;
+  out_ = encoder_->end();
   enter(Phase::dot, Stage::dot);
 }
 
+Stage Client::stage_of(Asked asked) {
+  switch (asked) {
+    case Asked::banner:
+      return Stage::banner;
+    case Asked::lhlo:
+    case Asked::starttls:
+    case Asked::xclient:
+      return Stage::lhlo;
+    case Asked::opening_rset:
+    case Asked::mail:
+      return Stage::mail;
+    case Asked::rcpt:
+      return Stage::rcpt;
+    case Asked::data:
+    case Asked::closing_rset:
+      break;
+  }
+  return Stage::data;
+}
+
 void Client::on_reply(const Reply& reply) {
+  const bool dot_has_left = phase_ == Phase::dot && dot_sent_ == encoder_->end().size();
   if (reply.code == 421) {
-    decide_rest(stage_, reply);
+    stale_ = reused_ && dot_sent_ == 0 && !settled();
+    for (auto& outcome : outcomes_) {
+      if (!outcome) outcome = Outcome{stage_, reply, {}, dot_has_left && answered_ > 0};
+    }
     return stop();
   }
   switch (phase_) {
     case Phase::talk:
       break;
+    case Phase::tls:
+      return lose("the server spoke before the TLS handshake");
     case Phase::dot:
-      if (dot_sent_ == dot.size()) return on_final(reply);
+      if (dot_has_left) return on_final(reply);
       return on_early(reply);
     case Phase::body:
     case Phase::before_dot:
@@ -156,38 +307,41 @@ void Client::on_reply(const Reply& reply) {
     case Phase::done:
       return;
   }
-  if (!out_.empty() && (out_sent_ == 0 || expected_.size() == 1)) return fail_rest("the server answered before it was asked");
-  const Expected asked = expected_.front();
+  if (!out_.empty() && (out_sent_ == 0 || expected_.size() == 1)) return lose("the server answered before it was asked");
+  const Expected expected = expected_.front();
   expected_.pop_front();
-  switch (asked.stage) {
-    case Stage::banner:
-      on_banner(reply);
-      break;
-    case Stage::lhlo:
-      on_lhlo(reply);
-      break;
-    case Stage::mail:
+  on_expected(expected, reply);
+  if (phase_ == Phase::talk && expected_.empty()) go_on();
+  if (phase_ == Phase::talk) stage_ = stage_of(expected_.front().asked);
+}
+
+void Client::on_expected(const Expected& expected, const Reply& reply) {
+  switch (expected.asked) {
+    case Asked::banner:
+      return on_banner(reply);
+    case Asked::lhlo:
+      return on_lhlo(reply);
+    case Asked::starttls:
+      return on_starttls(reply);
+    case Asked::xclient:
+      return on_xclient(reply);
+    case Asked::opening_rset:
+      if (!reply.is(2)) lose("the server refuses RSET");
+      return;
+    case Asked::mail:
       if (!reply.is(2)) decide_rest(Stage::mail, reply);
-      break;
-    case Stage::rcpt:
-      if (!reply.is(2)) decide(asked.recipient, Stage::rcpt, reply);
-      else accepted_.push_back(asked.recipient);
-      break;
-    case Stage::data:
+      return;
+    case Asked::rcpt:
+      return on_rcpt(expected, reply);
+    case Asked::data:
       return on_data(reply);
-    case Stage::input:
-    case Stage::connect:
-    case Stage::body:
-    case Stage::dot:
-      break;  // never expected in talk
+    case Asked::closing_rset:
+      return reply.is(2) ? finish() : leave(quit);
   }
-  if (phase_ != Phase::talk) return;
-  if (expected_.empty()) say_next();
-  if (phase_ == Phase::talk) stage_ = expected_.front().stage;
 }
 
 void Client::on_banner(const Reply& reply) {
-  if (reply.is(2)) return say("LHLO " + transaction_.helo, {Stage::lhlo});
+  if (reply.is(2)) return say("LHLO " + transaction_.helo, {Asked::lhlo});
   decide_rest(Stage::banner, reply);
   leave(quit);
 }
@@ -197,41 +351,57 @@ void Client::on_lhlo(const Reply& reply) {
     decide_rest(Stage::lhlo, reply);
     return leave(quit);
   }
+  greeted_ = {.tls = greeted_.tls, .client = std::move(greeted_.client)};
   for (std::size_t i = 1; i < reply.lines.size(); ++i) {  // the first line is the greeting
-    const std::string_view word = keyword(reply.lines[i]);
-    pipelining_ = pipelining_ || iequals(word, "PIPELINING");
-    eightbitmime_ = eightbitmime_ || iequals(word, "8BITMIME");
-    size_ = size_ || iequals(word, "SIZE");
+    std::string_view rest = reply.lines[i];
+    const std::string_view word = take_word(rest);
+    if (iequals(word, "PIPELINING")) greeted_.pipelining = true;
+    else if (iequals(word, "8BITMIME")) greeted_.eightbitmime = true;
+    else if (iequals(word, "SIZE")) greeted_.size = true;
+    else if (iequals(word, "CHUNKING")) greeted_.chunking = true;
+    else if (iequals(word, "DSN")) greeted_.dsn = true;
+    else if (iequals(word, "SMTPUTF8")) greeted_.smtputf8 = true;
+    else if (iequals(word, "STARTTLS")) greeted_.starttls = true;
+    else if (iequals(word, "XCLIENT")) {
+      while (!rest.empty()) greeted_.xclient.emplace_back(take_word(rest));
+    }
   }
 }
 
-// MAIL, each RCPT, DATA: all that are left when they may be pipelined, otherwise the next one.
-void Client::say_next() {
-  const std::size_t count = transaction_.recipients.size();
-  if (settled()) return leave(quit);
-  do {
-    if (said_ == 0) {
-      std::string line = "MAIL FROM:<" + transaction_.sender + ">";
-      if (eightbitmime_) line += " BODY=8BITMIME";
-      if (size_) line += " SIZE=" + std::to_string(transaction_.mail.size());
-      say(line, {Stage::mail});
-    } else if (said_ <= count) {
-      say("RCPT TO:<" + transaction_.recipients[said_ - 1] + ">", {Stage::rcpt, said_ - 1});
-    } else {
-      say("DATA", {Stage::data});
-    }
-    ++said_;
-  } while (pipelining_ && said_ < count + 2);
+void Client::on_starttls(const Reply& reply) {
+  if (reply.is(2)) return enter(Phase::tls, Stage::lhlo);
+  decide_rest(Stage::lhlo, reply);
+  leave(quit);
+}
+
+void Client::on_xclient(const Reply& reply) {
+  if (reply.is(2)) {
+    greeted_ = {.tls = greeted_.tls, .client = transaction_.client};
+    return say("LHLO " + transaction_.helo, {Asked::lhlo});
+  }
+  // Dovecot lists it to everybody behind a proxy of its own, and then trusts some. But mail of one client must not go in the name
+  // of another.
+  if (greeted_.client) return lose("the server refuses XCLIENT");
+  greeted_.xclient.clear();
+}
+
+void Client::on_rcpt(const Expected& expected, const Reply& reply) {
+  if (expected.orcpt && (reply.code == 501 || reply.code == 555)) {
+    greeted_.orcpt_refused = true;
+    if (!outcomes_[expected.recipient]) return say_rcpt(expected.recipient, false);
+  }
+  if (transaction_.probe || !reply.is(2)) return decide(expected.recipient, Stage::rcpt, reply);
+  accepted_.push_back(expected.recipient);
 }
 
 void Client::on_data(const Reply& reply) {
   if (!reply.is(3)) {
     decide_rest(Stage::data, reply);
-    return leave(quit);
+    return accepted_.empty() ? finish() : leave(quit);
   }
   // After MAIL was refused and RCPT was not, a lone dot could deliver an empty mail.
   if (settled()) return accepted_.empty() ? leave(".\r\nQUIT\r\n") : stop();
-  enter(Phase::body, Stage::body);
+  send_mail(Framing::dots);
 }
 
 // A reply while the mail is on its way. It ends the transaction: closing without the dot is what makes sure that nothing is
@@ -244,9 +414,87 @@ void Client::on_early(const Reply& reply) {
 
 void Client::on_final(const Reply& reply) {
   decide(accepted_[answered_++], Stage::dot, reply);
-  if (answered_ == accepted_.size()) leave(quit);
+  if (answered_ == accepted_.size()) finish();
 }
 
+// All that was asked is answered.
+void Client::go_on() {
+  if (transaction_.starttls && !greeted_.tls) {
+    if (greeted_.starttls) return say("STARTTLS", {Asked::starttls});
+    return fail_rest("the server does not offer STARTTLS");
+  }
+  if (transaction_.client && transaction_.client != greeted_.client) {
+    const ClientInfo client = tellable(*transaction_.client, greeted_.xclient);
+    if (greeted_.client && !replaces(client, tellable(*greeted_.client, greeted_.xclient))) {
+      return lose("the connection speaks for another client");
+    }
+    if (client != ClientInfo()) return say(xclient(client), {Asked::xclient});
+  }
+  say_transaction();
+}
+
+bool Client::chunked() const { return greeted_.chunking && transaction_.mail.size() > 0; }
+
+// Dovecot takes ORCPT and does not list it, others may refuse it: so where it is not listed it is tried with a single recipient,
+// for each refusal may count as an error of ours, and then without.
+bool Client::wants_orcpt(const Recipient& recipient) const {
+  if (transaction_.probe || orcpt(recipient).empty()) return false;
+  return greeted_.dsn || (transaction_.recipients.size() == 1 && !greeted_.orcpt_refused);
+}
+
+// Whether all replies to RCPT must be read first.
+bool Client::data_waits() const {
+  const auto& recipients = transaction_.recipients;
+  return chunked() ||
+         std::any_of(recipients.begin(), recipients.end(), [this](const auto& recipient) { return wants_orcpt(recipient); });
+}
+
+// MAIL, each RCPT, DATA or RSET: all that are left when they may be pipelined, otherwise the next one.
+void Client::say_transaction() {
+  const std::size_t count = transaction_.recipients.size();
+  // A probe takes its recipients back: Dovecot 2.4 counts them as deliveries that are under way.
+  if (settled() && !(transaction_.probe && said_ == count + 1)) return finish();
+  if (said_ == count + 1 && !transaction_.probe && chunked()) {
+    out_ = "BDAT " + std::to_string(transaction_.mail.size()) + " LAST\r\n";
+    return send_mail(Framing::chunk);
+  }
+  const std::size_t end = count + (transaction_.probe || !data_waits() ? 2 : 1);
+  do {
+    if (said_ == 0) say_mail();
+    else if (said_ <= count) say_rcpt(said_ - 1, wants_orcpt(transaction_.recipients[said_ - 1]));
+    else if (transaction_.probe) say("RSET", {Asked::closing_rset});
+    else say("DATA", {Asked::data});
+    ++said_;
+  } while (greeted_.pipelining && said_ < end);
+}
+
+void Client::say_mail() {
+  const auto& recipients = transaction_.recipients;
+  std::string line = "MAIL FROM:<" + transaction_.sender + ">";
+  if (greeted_.smtputf8 &&
+      !(is_ascii(transaction_.sender) &&
+        std::all_of(recipients.begin(), recipients.end(), [](const auto& recipient) { return is_ascii(recipient.address); })))
+    line += " SMTPUTF8";
+  if (greeted_.eightbitmime && !transaction_.probe) line += " BODY=8BITMIME";
+  if (greeted_.size && !transaction_.probe) line += " SIZE=" + std::to_string(transaction_.mail.size());
+  say(line, {Asked::mail});
+}
+
+void Client::say_rcpt(std::size_t recipient, bool with_orcpt) {
+  const Recipient& to = transaction_.recipients[recipient];
+  say("RCPT TO:<" + to.address + ">" + (with_orcpt ? orcpt(to) : ""), {Asked::rcpt, recipient, with_orcpt});
+}
+
+void Client::send_mail(Framing framing) {
+  encoder_.emplace(transaction_.mail, framing);
+  enter(Phase::body, Stage::body);
+}
+
+// The transaction is over, and nothing is left to be heard.
+void Client::finish() {
+  in_sync_ = transaction_.keep;
+  leave(transaction_.keep ? std::string_view() : quit);
+}
 void Client::say(std::string_view line, Expected expected) {
   out_.append(line).append("\r\n");
   expected_.push_back(expected);
@@ -280,9 +528,16 @@ void Client::fail_rest(std::string_view failure) {
   stop();
 }
 
+// The connection is of no use any more.
+void Client::lose(std::string_view why) {
+  stale_ = reused_ && dot_sent_ == 0 && !settled();
+  fail_rest(why);
+}
+
 // Nothing more leaves, and least of all the rest of a dot.
 void Client::stop() {
   phase_ = Phase::done;
+  in_sync_ = false;
   out_.clear();
 }
 

@@ -40,6 +40,9 @@ class ReplyReader {
     });
   }
 
+  // Nothing of another reply was read.
+  bool between_replies() const { return !partial_ && !broken_ && lines_.unfinished().empty(); }
+
  private:
   std::optional<Result<Reply>> take(std::string_view line);
 

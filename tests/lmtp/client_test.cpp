@@ -28,7 +28,7 @@ std::string said(Client& client) {
 bool done(Client& client) { return std::holds_alternative<Done>(client.next(t0)); }
 
 struct Three {
-  Client client{{"me", "s@x", {"a@x", "b@x", "c@x"}, hello()}, patience()};
+  Client client{{.helo = "me", .sender = "s@x", .recipients = {{"a@x"}, {"b@x"}, {"c@x"}}, .mail = hello()}, patience()};
   Three() {
     client.receive("220 x\r\n");
     said(client);
@@ -108,7 +108,7 @@ TEST(Client, APermittedDotStillHasToLeaveInTime) {
 }
 
 TEST(Client, AskingTwiceAnswersTheSame) {
-  Client client({"me", "s@x", {"a@x"}, hello()}, patience());
+  Client client({.helo = "me", .sender = "s@x", .recipients = {{"a@x"}}, .mail = hello()}, patience());
   client.receive("220 x\r\n");
   const Step first = client.next(t0);
   const Step second = client.next(t0 + std::chrono::seconds(1));
@@ -118,7 +118,7 @@ TEST(Client, AskingTwiceAnswersTheSame) {
 }
 
 TEST(Client, AfterTheEndNothingMatters) {
-  Client client({"me", "s@x", {"a@x"}, hello()}, patience());
+  Client client({.helo = "me", .sender = "s@x", .recipients = {{"a@x"}}, .mail = hello()}, patience());
   client.end({Ending::Kind::failed, "Connection reset by peer"});
   EXPECT_TRUE(done(client));
   client.receive("220 x\r\n");
@@ -128,7 +128,7 @@ TEST(Client, AfterTheEndNothingMatters) {
 }
 
 TEST(Client, TimeIsCountedPerStage) {
-  Client client({"me", "s@x", {"a@x"}, hello()}, patience());
+  Client client({.helo = "me", .sender = "s@x", .recipients = {{"a@x"}}, .mail = hello()}, patience());
   client.next(t0);
   client.receive("220 x\r\n");
   client.next(t0 + std::chrono::milliseconds(5));

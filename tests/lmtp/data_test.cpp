@@ -20,7 +20,7 @@ Mail mail_of(std::string_view input, std::size_t step = std::string::npos) {
 }
 
 std::string encode(const Mail& mail, std::size_t window, std::size_t step = std::string::npos) {
-  DataEncoder encoder(mail, window);
+  DataEncoder encoder(mail, Framing::dots, window);
   std::string out;
   for (std::string_view piece = encoder.window(); !piece.empty(); piece = encoder.window()) {
     EXPECT_LE(piece.size(), window);
@@ -100,7 +100,7 @@ TEST(DataEncoder, AMessageThatFailedIsNeverComplete) {
   message->append_line("a");
   message->fail(std::make_error_code(std::errc::io_error));
   const Mail mail{{}, message, 0};
-  DataEncoder encoder(mail);
+  DataEncoder encoder(mail, Framing::dots);
   encoder.consume(encoder.window().size());
   EXPECT_TRUE(encoder.window().empty());
   EXPECT_FALSE(encoder.complete());
