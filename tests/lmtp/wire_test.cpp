@@ -39,7 +39,7 @@ Transaction transaction() {
   Transaction wanted;
   wanted.helo = "client.test";
   wanted.sender = "a@example.net";
-  wanted.recipients = {"user@example.net"};
+  wanted.recipients = {{"user@example.net", ""}};
   return wanted;
 }
 
