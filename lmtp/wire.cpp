@@ -8,11 +8,11 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <functional>
 #include <utility>
 #include <variant>
 
 #include "net/converse.hpp"
-#include "net/stream.hpp"
 
 namespace mailbridge::lmtp {
 namespace {
@@ -64,11 +64,9 @@ std::string permission_denied(const std::string& path) {
   return what + std::strerror(EACCES);
 }
 
-// What ended it is about the connection or the server, and the dot had not begun to leave.
-bool says_nothing_of_the_mail(const Outcome& outcome) {
-  if (outcome.stage == Stage::dot) return false;
-  return !outcome.reply || outcome.reply->code == 421 || outcome.stage < Stage::mail ||
-         (outcome.stage == Stage::mail && outcome.reply->is(4));
+bool has_tls(const Endpoint& endpoint) {
+  const auto* tcp = std::get_if<TcpEndpoint>(&endpoint);
+  return tcp && tcp->tls;
 }
 
 }  // namespace
@@ -106,31 +104,66 @@ void Servers::heard_of(Server& server, std::string_view trouble, const Hooks& ho
   if (std::exchange(server.up, up) != up && hooks.changed) hooks.changed(server.name, trouble);
 }
 
+const std::string& Servers::tls_name(const Server& server) const {
+  const auto* tcp = std::get_if<TcpEndpoint>(&server.endpoint);
+  return ways_.tls_name.empty() && tcp ? tcp->host : ways_.tls_name;
+}
+
 asio::awaitable<tl::expected<net::Stream, net::ConnectError>> Servers::open(Server& server, TimePoint until) const {
   auto socket = co_await net::connect(server.target, until);
   if (!socket) co_return tl::unexpected(std::move(socket.error()));
   net::Stream stream(std::move(*socket));
-  const auto* tcp = std::get_if<TcpEndpoint>(&server.endpoint);
-  if (tcp && tcp->tls) {
-    auto error = co_await stream.start_tls(*ways_.tls, ways_.tls_name.empty() ? tcp->host : ways_.tls_name, until);
+  if (has_tls(server.endpoint)) {
+    auto error = co_await stream.start_tls(*ways_.tls, tls_name(server), until);
     if (error) co_return tl::unexpected(std::move(*error));
   }
   co_return stream;
 }
 
-asio::awaitable<Servers::Talk> Servers::talk(Transaction transaction, Patience patience, const Hooks& hooks) {
+asio::awaitable<void> Servers::converse(Connection& connection, Client& client, TimePoint until, const Hooks& hooks) {
+  Watched machine(client, hooks);
+  co_await net::converse(connection.stream, machine);
+  if (!client.wants_tls()) co_return;
+  const TimePoint tls_by = std::min(until, Clock::now() + ways_.connect_timeout);
+  const auto error = co_await connection.stream.start_tls(*ways_.tls, tls_name(*connection.server), tls_by);
+  if (error) machine.end({Ending::Kind::failed, error->what});
+  else client.tls_started();
+  co_await net::converse(connection.stream, machine);
+}
+
+// Whether that was all there is to try: `talk` has what came of it.
+asio::awaitable<bool> Servers::serve(std::unique_ptr<Connection> connection, const Transaction& wanted, Patience patience,
+                                     const Hooks& hooks, Talk& talk) {
+  Server& server = *connection->server;
+  Transaction transaction = wanted;
+  transaction.starttls = ways_.starttls && !has_tls(server.endpoint);
+  Client client(std::move(transaction), patience, std::exchange(connection->greeted, std::nullopt));
+  co_await converse(*connection, client, patience.dot_by, hooks);
+  for (std::size_t stage = 0; stage < stages; ++stage) talk.spent[stage] += client.spent()[stage];
+  if (client.stale()) co_return false;
+  talk.server = server.name;
+  talk.outcomes = client.outcomes();
+  const Outcome& first = talk.outcomes.front();
+  heard_of(server, first.stage > Stage::lhlo ? "" : first.reply ? first.reply->last() : first.failure, hooks);
+  if ((connection->greeted = client.reusable())) talk.kept = std::move(connection);
+  co_return !std::all_of(talk.outcomes.begin(), talk.outcomes.end(), std::mem_fn(&Outcome::may_try_elsewhere));
+}
+
+asio::awaitable<Servers::Talk> Servers::talk(Transaction transaction, Patience patience, const Hooks& hooks,
+                                             std::unique_ptr<Connection> kept) {
   Talk talk;
+  if (kept && co_await serve(std::move(kept), transaction, patience, hooks, talk)) co_return talk;
   const std::vector<Server*> order = in_order(Clock::now());
   for (std::size_t i = 0; i < order.size(); ++i) {
     Server& server = *order[i];
     const TimePoint begun = Clock::now();
     // Each has its share of the time to show that it is there.
     const Duration share = std::max(patience.dot_by - begun, Duration::zero()) / static_cast<Duration::rep>(order.size() - i);
-    talk.server = server.name;
     auto stream = co_await open(server, begun + std::min(share, ways_.connect_timeout));
     talk.spent[static_cast<std::size_t>(Stage::connect)] += Clock::now() - begun;
     if (!stream) {
       const Outcome failed{Stage::connect, std::nullopt, connect_failure(server.endpoint, stream.error())};
+      talk.server = server.name;
       talk.outcomes.assign(transaction.recipients.size(), failed);
       heard_of(server, failed.failure, hooks);
       continue;
@@ -138,18 +171,16 @@ asio::awaitable<Servers::Talk> Servers::talk(Transaction transaction, Patience p
     Patience here = patience;
     here.banner = std::min(patience.banner, share);
     here.lhlo = std::min(patience.lhlo, share);
-    Client client(transaction, here);
-    Watched machine(client, hooks);
-    co_await net::converse(*stream, machine);
-    talk.outcomes.clear();
-    for (std::size_t to = 0; to < transaction.recipients.size(); ++to) talk.outcomes.push_back(client.outcome(to));
-    for (std::size_t stage = 0; stage < stages; ++stage) talk.spent[stage] += client.spent()[stage];
-    const Outcome& first = talk.outcomes.front();
-    const bool spoke = first.stage > Stage::lhlo;
-    heard_of(server, spoke ? "" : first.reply ? first.reply->last() : first.failure, hooks);
-    if (!std::all_of(talk.outcomes.begin(), talk.outcomes.end(), says_nothing_of_the_mail)) break;
+    auto connection = std::make_unique<Connection>(Connection{&server, std::move(*stream), std::nullopt});
+    if (co_await serve(std::move(connection), transaction, here, hooks, talk)) break;
   }
   co_return talk;
+}
+
+void Servers::leave(Connection& connection) {
+  constexpr std::string_view quit = "QUIT\r\n";
+  asio::error_code ignored;
+  connection.stream.write_some(asio::buffer(quit), ignored);
 }
 
 }  // namespace mailbridge::lmtp

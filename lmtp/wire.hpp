@@ -33,9 +33,12 @@ struct Ways {
   std::optional<asio::ip::address> source = {};        // of TCP connections
   std::shared_ptr<const net::TlsContext> tls = {};     // null when no server wants it
   std::string tls_name = {};                           // in their certificates; empty: the server's host
+  bool starttls = false;                               // wanted of those without TLS from the first byte; never done without
 };
 
 class Servers {
+  struct Server;
+
  public:
   struct Hooks {
     // Asked when the whole mail has left: why the dot must not follow. None: it may.
@@ -46,18 +49,31 @@ class Servers {
     std::function<void(const std::string& server, std::string_view why)> changed = {};
   };
 
-  // What came of a transaction.
-  struct Talk {
-    std::vector<Outcome> outcomes;  // one for each recipient
-    std::string server;             // the last one that was tried
-    std::array<Duration, stages> spent{};
+  // One that may serve again, as long as this lives.
+  struct Connection {
+    Server* server;
+    net::Stream stream;
+    std::optional<Greeted> greeted;
   };
 
-  // At least one server.
+  // What came of a transaction.
+  struct Talk {
+    std::vector<Outcome> outcomes = {};  // one for each recipient
+    std::string server = {};             // the last one that was tried
+    std::array<Duration, stages> spent = {};
+    std::unique_ptr<Connection> kept = {};  // when the transaction said so, and all went well
+  };
+
+  // At least one server. `ways.tls` is set when an endpoint or `ways.starttls` wants it.
   Servers(const asio::any_io_executor& executor, const std::vector<Endpoint>& endpoints, Ways ways);
 
-  // Destroying the awaiting coroutine's context ends it. `hooks` and this must outlive it.
-  asio::awaitable<Talk> talk(Transaction transaction, Patience patience, const Hooks& hooks);
+  // Over `kept`, and when that turns out to be stale or there is none, over a fresh connection. Transaction::starttls is ours to
+  // set. Destroying the awaiting coroutine's context ends it; `hooks` and this must outlive it.
+  asio::awaitable<Talk> talk(Transaction transaction, Patience patience, const Hooks& hooks,
+                             std::unique_ptr<Connection> kept = {});
+
+  // Says QUIT on a connection that is closed next.
+  static void leave(Connection& connection);
 
   // Names can get other addresses at any time; nothing for servers that have none.
   void look_up_names();
@@ -74,7 +90,11 @@ class Servers {
   std::vector<Server*> in_order(TimePoint now);
   // The server answers, or what is wrong with it.
   void heard_of(Server& server, std::string_view trouble, const Hooks& hooks);
+  const std::string& tls_name(const Server& server) const;
   asio::awaitable<tl::expected<net::Stream, net::ConnectError>> open(Server& server, TimePoint until) const;
+  asio::awaitable<void> converse(Connection& connection, Client& client, TimePoint until, const Hooks& hooks);
+  asio::awaitable<bool> serve(std::unique_ptr<Connection> connection, const Transaction& wanted, Patience patience,
+                              const Hooks& hooks, Talk& talk);
 
   const Ways ways_;
   std::vector<Server> servers_;

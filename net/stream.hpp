@@ -22,6 +22,7 @@ class Stream {
 
   // Everything from here on is in TLS; when that fails there is nothing more to say. Once only.
   asio::awaitable<std::optional<ConnectError>> start_tls(const TlsContext& context, const std::string& name, TimePoint until) {
+    if (name.empty()) co_return ConnectError{false, 0, "TLS: there is no name to verify the server's certificate by"};
     Socket plain = std::move(std::get<Socket>(stream_));
     auto& stream = stream_.emplace<TlsStream>(std::move(plain), context, name);
     co_return co_await stream.handshake(until);

@@ -9,6 +9,7 @@
 #include <asio/co_spawn.hpp>
 #include <asio/io_context.hpp>
 
+#include "tests/support/authority.hpp"
 #include "tests/support/scripted_server.hpp"
 
 namespace mailbridge::lmtp {
@@ -26,8 +27,7 @@ void greet(Peer& peer) {
   peer.say(capabilities);
 }
 
-void deliver(Peer& peer) {
-  greet(peer);
+void deliver_greeted(Peer& peer) {
   peer.hear_until("DATA\r\n");
   peer.say("250 2.1.0 OK\r\n250 2.1.5 OK\r\n354 OK\r\n");
   peer.hear_until(".\r\n");
@@ -35,11 +35,16 @@ void deliver(Peer& peer) {
   peer.wait_for_close();
 }
 
+void deliver(Peer& peer) {
+  greet(peer);
+  deliver_greeted(peer);
+}
+
 Transaction transaction() {
   Transaction wanted;
   wanted.helo = "client.test";
   wanted.sender = "a@example.net";
-  wanted.recipients = {{"user@example.net", ""}};
+  wanted.recipients = {{"user@example.net"}};
   return wanted;
 }
 
@@ -50,13 +55,17 @@ struct Conversations {
     Servers servers(io.get_executor(), parsed, ways);
     return run(servers, std::move(more), time);
   }
-  Servers::Talk run(Servers& servers, Servers::Hooks hooks = {}, Duration time = seconds(20)) {
+  Servers::Talk run(Servers& servers, Servers::Hooks hooks = {}, Duration time = seconds(20),
+                    std::unique_ptr<Servers::Connection> kept = {}) {
     hooks.changed = [this](const std::string& server, std::string_view why) {
       changes.push_back(server + (why.empty() ? " up" : ": " + std::string(why)));
     };
     Servers::Talk talk;
     const TimePoint now = Clock::now();
-    asio::co_spawn(io, servers.talk(transaction(), {.dot_by = now + time, .reply_by = now + 2 * time}, hooks),
+    Transaction wanted = transaction();
+    wanted.keep = keep;
+    asio::co_spawn(io,
+                   servers.talk(std::move(wanted), {.dot_by = now + time, .reply_by = now + 2 * time}, hooks, std::move(kept)),
                    [&](const std::exception_ptr& thrown, Servers::Talk ended) {
                      if (thrown) std::rethrow_exception(thrown);
                      talk = std::move(ended);
@@ -68,6 +77,7 @@ struct Conversations {
 
   asio::io_context io;
   Ways ways;
+  bool keep = false;
   std::vector<std::string> changes;
 };
 
@@ -244,6 +254,214 @@ TEST(Wire, AServerThatIsBackIsNoted) {
   EXPECT_TRUE(conversations.run(servers).outcomes[0].delivered());
   const std::string name = "unix:" + server.endpoint();
   EXPECT_EQ(conversations.changes, (std::vector<std::string>{name + ": the server closed the connection", name + " up"}));
+}
+
+class WireTls : public testing::Test {
+ protected:
+  WireTls() {
+    authority.issue(certificate, "lmtp", {.names = "IP:127.0.0.1,DNS:mail.example.net"});
+    conversations.ways.tls = net::TlsContext::load({.ca_file = authority.file()}).value();
+  }
+
+  void offer_starttls(Peer& peer) {
+    peer.say("220 dc.test ready\r\n");
+    peer.hear_line();
+    peer.say("250-dc.test\r\n250-PIPELINING\r\n250 STARTTLS\r\n");
+    EXPECT_EQ(peer.hear_line(), "STARTTLS\r\n");
+    peer.say("220 2.0.0 Begin TLS negotiation now.\r\n");
+  }
+  void deliver_after_starttls(Peer& peer) {
+    offer_starttls(peer);
+    peer.start_tls(certificate);
+    peer.hear_line();
+    peer.say(capabilities);
+    deliver_greeted(peer);
+  }
+
+  test::Authority authority;
+  test::Certificate certificate;
+  Conversations conversations;
+};
+
+TEST_F(WireTls, FromTheFirstByte) {
+  ScriptedServer server(
+      [&](Peer& peer) {
+        peer.start_tls(certificate);
+        deliver(peer);
+      },
+      ScriptedServer::Kind::tcp);
+  conversations.ways.starttls = true;  // has nothing to do with this server
+  const Servers::Talk talk = conversations.run({"lmtps://" + server.endpoint()});
+  EXPECT_EQ(server.finish(), "");
+  EXPECT_TRUE(talk.outcomes[0].delivered());
+}
+
+TEST_F(WireTls, AfterStarttls) {
+  conversations.ways.starttls = true;
+  ScriptedServer tcp([&](Peer& peer) { deliver_after_starttls(peer); }, ScriptedServer::Kind::tcp);
+  EXPECT_TRUE(conversations.run({tcp.endpoint()}).outcomes[0].delivered());
+  EXPECT_EQ(tcp.finish(), "");
+  ScriptedServer local([&](Peer& peer) { deliver_after_starttls(peer); });
+  conversations.ways.tls_name = "mail.example.net";
+  EXPECT_TRUE(conversations.run({local.endpoint()}).outcomes[0].delivered());
+  EXPECT_EQ(local.finish(), "");
+}
+
+TEST_F(WireTls, OnlyWhenAskedFor) {
+  ScriptedServer server([](Peer& peer) {
+    peer.say("220 dc.test ready\r\n");
+    peer.hear_line();
+    peer.say("250-dc.test\r\n250-PIPELINING\r\n250 STARTTLS\r\n");
+    deliver_greeted(peer);
+  });
+  EXPECT_TRUE(conversations.run({server.endpoint()}).outcomes[0].delivered());
+  EXPECT_EQ(server.finish(), "");
+}
+
+TEST_F(WireTls, NothingIsSaidToAServerThatCannotBeTrusted) {
+  conversations.ways.starttls = true;
+  struct Row {
+    const char* what;
+    std::string scheme;
+    std::string name;
+    ScriptedServer::Script script;
+    std::string failure;
+    std::string heard;
+  };
+  const auto handshake = [&](Peer& peer) { peer.start_tls(certificate); };
+  const Row rows[] = {
+      {"the wrong name, STARTTLS", "", "mx.example.net",
+       [&](Peer& peer) {
+         offer_starttls(peer);
+         handshake(peer);
+       },
+       "TLS: the server's certificate: hostname mismatch", "LHLO client.test\r\nSTARTTLS\r\n"},
+      {"the wrong name", "lmtps://", "mx.example.net", handshake,
+       "cannot connect: TLS: the server's certificate: hostname mismatch", ""},
+      {"no TLS there", "lmtps://", "", [](Peer& peer) { peer.say("220 x\r\n"); }, "cannot connect: TLS: wrong version number",
+       ""},
+      {"no STARTTLS", "", "",
+       [](Peer& peer) {
+         greet(peer);
+         peer.wait_for_close();
+       },
+       "the server does not offer STARTTLS", "LHLO client.test\r\n"},
+  };
+  for (const Row& row : rows) {
+    SCOPED_TRACE(row.what);
+    ScriptedServer server(row.script, ScriptedServer::Kind::tcp);
+    conversations.ways.tls_name = row.name;
+    const Servers::Talk talk = conversations.run({row.scheme + server.endpoint()});
+    server.finish();
+    EXPECT_EQ(talk.outcomes[0].failure, row.failure);
+    ASSERT_EQ(server.heard().size(), 1U);
+    if (row.scheme.empty()) {
+      EXPECT_EQ(server.heard()[0].substr(0, row.heard.size()), row.heard);
+      EXPECT_EQ(server.heard()[0].find("MAIL"), std::string::npos);
+    }
+  }
+}
+
+TEST_F(WireTls, ANameIsNeeded) {
+  ScriptedServer server([&](Peer& peer) { offer_starttls(peer); });
+  conversations.ways.starttls = true;
+  EXPECT_EQ(conversations.run({server.endpoint()}).outcomes[0].failure,
+            "TLS: there is no name to verify the server's certificate by");
+}
+
+// One connection serves several; the server's farewell in between is no error.
+class WireReuse : public testing::Test {
+ protected:
+  WireReuse() { conversations.keep = true; }
+  Servers::Talk run(Servers& servers, std::unique_ptr<Servers::Connection> kept) {
+    return conversations.run(servers, {}, seconds(20), std::move(kept));
+  }
+
+  Conversations conversations;
+};
+
+// A transaction that is kept for another.
+void deliver_kept(Peer& peer, std::string_view before = "") {
+  peer.hear_until("DATA\r\n");
+  peer.say(std::string(before) + "250 2.1.0 OK\r\n250 2.1.5 OK\r\n354 OK\r\n");
+  peer.hear_until(".\r\n");
+  peer.say("250 2.0.0 <user> Saved\r\n");
+}
+
+TEST_F(WireReuse, TwoTransactionsOverOneConnection) {
+  ScriptedServer server([](Peer& peer) {
+    greet(peer);
+    deliver_kept(peer);
+    deliver_kept(peer, "250 OK\r\n");
+    peer.wait_for_close();
+  });
+  Servers servers(conversations.io.get_executor(), {*parse_lmtp_endpoint(server.endpoint())}, {});
+  Servers::Talk first = run(servers, {});
+  ASSERT_TRUE(first.kept);
+  Servers::Talk second = run(servers, std::move(first.kept));
+  EXPECT_TRUE(second.outcomes[0].delivered());
+  ASSERT_TRUE(second.kept);
+  Servers::leave(*second.kept);
+  second.kept.reset();
+  EXPECT_EQ(server.finish(), "");
+  ASSERT_EQ(server.heard().size(), 1U);
+  EXPECT_NE(server.heard()[0].find(".\r\nRSET\r\nMAIL"), std::string::npos) << server.heard()[0];
+  EXPECT_TRUE(server.heard()[0].ends_with(".\r\nQUIT\r\n"));
+}
+
+TEST_F(WireReuse, AServerThatLeftInBetweenIsConnectedToOnceMore) {
+  const struct {
+    const char* what;
+    ScriptedServer::Script after;
+  } rows[] = {
+      {"end of file", [](Peer&) {}},
+      {"a waiting 421", [](Peer& peer) { peer.say("421 4.4.2 dc.test Disconnected for inactivity\r\n"); }},
+      {"421 to RSET",
+       [](Peer& peer) {
+         peer.hear_line();
+         peer.say("421 4.3.2 dc.test Shutting down\r\n");
+       }},
+      {"closes before the dot",
+       [](Peer& peer) {
+         peer.hear_until("DATA\r\n");
+         peer.say("250 OK\r\n250 OK\r\n250 OK\r\n");
+       }},
+  };
+  for (const auto& row : rows) {
+    SCOPED_TRACE(row.what);
+    int connections = 0;
+    ScriptedServer server([&](Peer& peer) {
+      greet(peer);
+      deliver_kept(peer);
+      if (++connections == 1) row.after(peer);
+    });
+    Servers servers(conversations.io.get_executor(), {*parse_lmtp_endpoint(server.endpoint())}, {});
+    Servers::Talk first = run(servers, {});
+    ASSERT_TRUE(first.kept);
+    const Servers::Talk second = run(servers, std::move(first.kept));
+    EXPECT_TRUE(second.outcomes[0].delivered()) << second.outcomes[0].failure;
+    server.finish();
+    EXPECT_EQ(connections, 2);
+    EXPECT_TRUE(conversations.changes.empty());
+  }
+}
+
+TEST_F(WireReuse, NoReconnectAfterTheDot) {
+  int connections = 0;
+  ScriptedServer server([&](Peer& peer) {
+    ++connections;
+    greet(peer);
+    deliver_kept(peer);
+    peer.hear_until("DATA\r\n");
+    peer.say("250 OK\r\n250 OK\r\n250 OK\r\n354 OK\r\n");
+    peer.hear_until(".\r\n");
+  });
+  Servers servers(conversations.io.get_executor(), {*parse_lmtp_endpoint(server.endpoint())}, {});
+  Servers::Talk first = run(servers, {});
+  const Servers::Talk second = run(servers, std::move(first.kept));
+  EXPECT_EQ(server.finish(), "");
+  EXPECT_TRUE(second.outcomes[0].unknown);
+  EXPECT_EQ(connections, 1);
 }
 
 TEST(Wire, WhatIsWrongWithASocketIsExplained) {

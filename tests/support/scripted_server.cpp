@@ -10,6 +10,7 @@
 
 #include <cerrno>
 #include <chrono>
+#include <csignal>
 #include <cstring>
 #include <filesystem>
 #include <stdexcept>
@@ -30,7 +31,26 @@ bool wait(int fd, short events, int milliseconds) {
 
 }  // namespace
 
+void Peer::start_tls(const Certificate& certificate) {
+  std::signal(SIGPIPE, SIG_IGN);  // OpenSSL knows no MSG_NOSIGNAL
+  const timeval at_most{patience / 1000, 0};
+  setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &at_most, sizeof at_most);
+  setsockopt(fd_, SOL_SOCKET, SO_SNDTIMEO, &at_most, sizeof at_most);
+  SSL_CTX* context = SSL_CTX_new(TLS_server_method());
+  SSL_CTX_use_certificate(context, certificate.x509);
+  SSL_CTX_use_PrivateKey(context, certificate.key);
+  tls_.reset(SSL_new(context));
+  SSL_CTX_free(context);
+  SSL_set_fd(tls_.get(), fd_);
+  if (SSL_accept(tls_.get()) != 1) throw std::runtime_error("no TLS handshake");
+}
+
 void Peer::say(std::string_view bytes) {
+  if (tls_) {
+    if (SSL_write(tls_.get(), bytes.data(), static_cast<int>(bytes.size())) <= 0)
+      throw std::runtime_error("the script cannot speak in TLS");
+    return;
+  }
   while (!bytes.empty()) {
     if (!wait(fd_, POLLOUT, patience)) throw std::runtime_error("nobody reads what the script says");
     const ssize_t n = send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -40,8 +60,13 @@ void Peer::say(std::string_view bytes) {
 }
 
 bool Peer::fill() {
-  if (!wait(fd_, POLLIN, patience)) throw std::runtime_error("the script waits in vain; it heard: " + heard_.substr(0, 500));
   char block[65536];
+  if (tls_) {
+    const int n = SSL_read(tls_.get(), block, sizeof block);
+    if (n > 0) heard_.append(block, static_cast<std::size_t>(n));
+    return n > 0;
+  }
+  if (!wait(fd_, POLLIN, patience)) throw std::runtime_error("the script waits in vain; it heard: " + heard_.substr(0, 500));
   const ssize_t n = recv(fd_, block, sizeof block, 0);
   if (n <= 0) return false;
   heard_.append(block, static_cast<std::size_t>(n));

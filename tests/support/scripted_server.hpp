@@ -8,10 +8,15 @@
 
 #include <atomic>
 #include <functional>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <thread>
 #include <vector>
+
+#include <openssl/ssl.h>
+
+#include "tests/support/authority.hpp"
 
 namespace mailbridge::test {
 
@@ -26,12 +31,17 @@ class Peer {
   std::string hear_all();                        // until the other side closes
   void wait_for_close();                         // as hear_all(), but the bytes are dropped
   void pause(int milliseconds);
+  void start_tls(const Certificate& certificate);      // everything from here on is in TLS
   const std::string& heard() const { return heard_; }  // everything so far
 
  private:
+  struct Free {
+    void operator()(SSL* ssl) const { SSL_free(ssl); }
+  };
   bool fill();  // false at the end
 
   int fd_;
+  std::unique_ptr<SSL, Free> tls_;
   std::string heard_;
   std::size_t taken_ = 0;
 };
