@@ -4,9 +4,11 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <cstdint>
 #include <cstdio>
 #include <exception>
 #include <optional>
+#include <random>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -36,7 +38,7 @@ class App {
   App(AppSettings settings, ReadAgain read_again)
       : settings_(std::move(settings)),
         read_again_(std::move(read_again)),
-        engine_(settings_.engine),
+        engine_(settings_.engine, random()),
         scanner_(io_, settings_.upstreams, ways(), scanner_hooks()),
         in_(io_, STDIN_FILENO),
         out_(io_, STDOUT_FILENO),
@@ -78,6 +80,13 @@ class App {
       net::log(Level::debug, "not confined: " + confined.error().what);
     if (geteuid() == 0) net::log(Level::warn, "runs as root, and needs not to: see `user` in smtpd.conf(5)");
     return recorder;
+  }
+
+  // A recording is played without chance.
+  std::uint64_t random() const {
+    if (recorder_) return 0;
+    std::random_device device;
+    return (std::uint64_t{device()} << 32) | device();
   }
 
   // Whole milliseconds since start, so that a recording's T lanes lead to the same figures when it is played.
@@ -145,9 +154,7 @@ class App {
 
   void log_counters() const { net::log(Level::info, "counters " + engine_.counters()); }
 
-  Scanner::Ways ways() const {
-    return {settings_.connect_timeout, settings_.compress, settings_.tls, settings_.tls_name};
-  }
+  Scanner::Ways ways() const { return {settings_.connect_timeout, settings_.compress, settings_.tls, settings_.tls_name}; }
 
   // What the engine wants done. To be called after anything was said to it. A scan can fail while it is being started, which gets
   // here again: what that leads to is done after the rest, for thousands can wait to fail in a row.
@@ -181,6 +188,7 @@ class App {
   }
 
   void carry_out(CancelScan& command) { scanner_.cancel(command.id); }
+  void carry_out(StartLookup& command) { engine_.lookup_finished(command.id, Mailbox::unsure, "there is no way to ask", now()); }
   void carry_out(StartScan& command) { scanner_.start(std::move(command)); }
 
   // Once everything that is ready by now has been heard, so that what it leads to leaves in one piece.

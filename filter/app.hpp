@@ -5,10 +5,12 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/conversation.hpp"
+#include "base/endpoint.hpp"
 #include "base/result.hpp"
 #include "filter/engine.hpp"
 #include "net/log.hpp"
@@ -34,6 +36,7 @@ struct AppSettings {
   net::TlsSettings tls_files;                                                     // for https:// servers
   std::string tls_name;                                                           // of all https:// servers; empty: their host
   std::shared_ptr<const net::TlsContext> tls;  // made of tls_files, when there are such servers
+  std::optional<Endpoint> quota_status;        // Dovecot's policy service; none: it is not asked
   std::string record_directory;                // empty: nothing is recorded; read at start only
   net::LogTarget log_target = net::LogTarget::syslog;
   Level log_level = Level::info;

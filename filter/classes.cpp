@@ -65,6 +65,12 @@ Result<std::pair<std::optional<Class>, std::string>> parse_settings_id(std::stri
   return std::pair(which, std::string(text));
 }
 
+Result<std::string> parse_domain(std::string_view text) {
+  if (text.empty() || text.size() > 255 || text.find_first_of(" \t<>@|/") != std::string_view::npos)
+    return fail(Errc::malformed, "a domain is wanted, not " + std::string(text));
+  return lower(text);
+}
+
 Result<void> parse_list(std::string_view text, const std::string& file,
                         const std::function<Result<void>(std::string_view)>& take) {
   for (std::size_t number = 1; !text.empty(); ++number) {

@@ -55,6 +55,9 @@ class Recipients {
 // An ID of rspamd's settings, for a class or for everybody else: "[CLASS=]ID".
 Result<std::pair<std::optional<Class>, std::string>> parse_settings_id(std::string_view text);
 
+// A domain name, in lower case: without blanks, and without an @.
+Result<std::string> parse_domain(std::string_view text);
+
 // A list in a file: one entry a line, without blanks around it; '#' at the beginning or after a blank begins a comment. The first
 // fault of `take` is returned with file and line.
 Result<void> parse_list(std::string_view text, const std::string& file,

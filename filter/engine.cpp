@@ -44,8 +44,10 @@ constexpr std::string_view registrations =
     "register|report|smtp-in|tx-reset\n"
     "register|report|smtp-in|protocol-server\n"
     "register|filter|smtp-in|data-line\n"
-    "register|filter|smtp-in|commit\n"
-    "register|ready\n";
+    "register|filter|smtp-in|commit\n";
+constexpr std::string_view recipient_registrations =
+    "register|report|smtp-in|protocol-client\n"  // the only place where SIZE= is told
+    "register|filter|smtp-in|rcpt-to\n";
 
 constexpr std::string_view no_verdict = "451 4.3.0 Message could not be scanned, try again later";
 constexpr std::string_view out_of_order = "451 4.3.0 Mail scanning is out of order, try again later";
@@ -112,13 +114,16 @@ std::string top_symbols(const std::vector<rspamd::Symbol>& symbols) {
 
 }  // namespace
 
-Engine::Engine(Settings settings) : lines_(max_smtpd_line) {
+Engine::Engine(Settings settings, std::uint64_t random) : lines_(max_smtpd_line), verifier_(random) {
   use(std::move(settings));
   out_.reserve(output_window + max_smtpd_line);
 }
 
 void Engine::use(Settings settings) {
   settings_ = std::move(settings);
+  verifier_.use(settings_.verify);
+  if (registered_ && !asked_about_recipients_ && !settings_.verify.domains.empty())
+    note(Level::warn, "--verify is obeyed when smtpd is started again, for only then it can be asked for recipients");
   budget_->limit = settings_.memory;
   budget_->spool = settings_.spool;
   queue_.set_limits(settings_.max_scans, settings_.max_queue);
@@ -141,6 +146,7 @@ void Engine::receive(std::string_view bytes, TimePoint now) {
       } catch (const std::bad_alloc&) {  // a session that we shall not know, or nothing that matters
       }
     }
+    take_from_verifier(now);
     start_scans(now);
   });
 }
@@ -150,6 +156,7 @@ void Engine::forget(std::uint64_t session_key) {
   const auto session = sessions_.find(session_key);
   if (session == sessions_.end()) return;
   const std::optional<ScanId> scan = session->second.tx.scan;
+  forget_room_questions(session->second);
   const std::string id = std::move(session->second.id);
   sessions_.erase(session);
   const bool ran = scan && drop_scan(*scan);
@@ -182,7 +189,7 @@ void Engine::on_line(std::string_view text, bool cut, TimePoint now) {
   if (const auto* config = std::get_if<Config>(&line->event)) return on_config(*config);
   if (const auto* connect = std::get_if<LinkConnect>(&line->event)) {
     Session& session = sessions_[line->session_key];
-    end_transaction(session, "superseded");
+    end_session(session, "superseded");
     session = Session{};
     session.key = line->session_key;
     session.id = line->session;
@@ -222,7 +229,7 @@ void Engine::on_line(std::string_view text, bool cut, TimePoint now) {
     }
     void operator()(const LinkDisconnect&) const {
       if (!session) return;
-      engine.end_transaction(*session, "disconnected");
+      engine.end_session(*session, "disconnected");
       engine.sessions_.erase(line.session_key);
     }
     void operator()(const TxBegin& event) const {
@@ -231,11 +238,15 @@ void Engine::on_line(std::string_view text, bool cut, TimePoint now) {
       session->tx.msgid = event.msgid;
     }
     void operator()(const TxMail& event) const {
-      if (session && event.result == "ok") session->tx.sender = mail::normalised_address(event.address, session->client.mta_name);
+      if (!session || event.result != "ok") return;
+      session->tx.sender = mail::normalised_address(event.address, session->client.mta_name);
+      session->tx.announced = session->announced;
     }
     void operator()(const TxRcpt& event) const {
-      if (!session || event.result != "ok") return;
-      session->tx.recipients.push_back(mail::normalised_address(event.address, session->client.mta_name));
+      if (session) engine.on_tx_rcpt(*session, event);
+    }
+    void operator()(const ProtocolClient& event) const {
+      if (session && istarts_with(event.command, "MAIL")) session->announced = announced_size(event.command);
     }
     void operator()(const TxCommit&) const {
       if (session) engine.end_transaction(*session, "committed");
@@ -260,6 +271,10 @@ void Engine::on_line(std::string_view text, bool cut, TimePoint now) {
       const std::string_view what = refusal.empty() ? "proceed" : "reject|";
       engine.answer("filter-result", line.version, line.session, event.token, what, refusal);
     }
+    void operator()(const RcptTo& event) const {
+      if (session) return engine.on_rcpt_to(*session, event, now);
+      engine.answer("filter-result", line.version, line.session, event.token, "proceed");
+    }
     void operator()(const OtherRequest& event) const {
       engine.answer("filter-result", line.version, line.session, event.token, "proceed");
       engine.note(Level::warn, "smtpd asked about a phase that was not registered: " + printable(event.phase, 40));
@@ -275,7 +290,8 @@ void Engine::on_config(const Config& config) {
     smtpd_escapes_in_quotes_ = is_since(smtpd_version_, {7, 5});
   }
   if (config.key != "ready" || registered_) return;
-  out_ += registrations;
+  asked_about_recipients_ = !settings_.verify.domains.empty();
+  out_.append(registrations).append(asked_about_recipients_ ? recipient_registrations : "").append("register|ready\n");
   registered_ = true;
   note(Level::info, "registered with OpenSMTPD " + printable(smtpd_version_, 40));
 }
@@ -332,6 +348,12 @@ void Engine::end_of_data(Session& session, TimePoint now) {
   append_field(log, "ip", client.ip);
   append_field(log, "from", tx.sender);
   append_field(log, "rcpts", std::to_string(tx.recipients.size()));
+  if (asked_about_recipients_) {
+    const auto verified = std::count_if(tx.recipients.begin(), tx.recipients.end(),
+                                        [&](const std::string& address) { return tx.verified.contains(address); });
+    append_field(log, "verified", std::to_string(verified));
+  }
+  if (tx.unverified > 0) append_field(log, "unverified", std::to_string(tx.unverified));
   append_field(log, "size", std::to_string(tx.size));
   if (settings_.out_of_order) return refuse(session, out_of_order);
   if (!tx.unfit.empty()) return refuse(session, tx.unfit);
@@ -339,6 +361,7 @@ void Engine::end_of_data(Session& session, TimePoint now) {
     note(Level::warn, "session=" + session.id + " msgid=" + printable(tx.msgid, 16) + " a line of " + std::to_string(tx.longest) +
                           " bytes will be cut to 1997 by this version of smtpd");
   }
+  ask_for_room(session, now);
   examine(session, now);
 }
 
@@ -483,6 +506,13 @@ void Engine::abandon(Session& session) {
 }
 
 void Engine::tick(TimePoint now) {
+  verifier_.tick(now);
+  take_from_verifier(now);
+  while (!slowed_.empty() && slowed_.begin()->first <= now) {
+    const QuestionId id = slowed_.begin()->second;
+    slowed_.erase(slowed_.begin());
+    answer_rcpt(id);
+  }
   start_scans(now);
   while (!scans_.empty() && scans_.begin()->second.until <= now) {
     give_up_scan(scans_.begin()->first, rspamd::ScanFailure::Kind::timed_out, "no verdict in time", now);
@@ -491,7 +521,8 @@ void Engine::tick(TimePoint now) {
 }
 
 std::optional<TimePoint> Engine::next_deadline() const {
-  std::optional<TimePoint> next;
+  std::optional<TimePoint> next = verifier_.next_deadline();
+  if (!slowed_.empty() && (!next || slowed_.begin()->first < *next)) next = slowed_.begin()->first;
   for (const auto* scans : {&waiting_, &scans_}) {
     if (!scans->empty() && (!next || scans->begin()->second.until < *next)) next = scans->begin()->second.until;
   }
@@ -544,6 +575,13 @@ void Engine::pass_unscanned(Session& session) {
 
 void Engine::proceed(Session& session, Decision decision) {
   Transaction& tx = session.tx;
+  tx.decision = std::move(decision);
+  if (tx.asked_for_room == 0) emit(session);
+}
+
+void Engine::emit(Session& session) {
+  Transaction& tx = session.tx;
+  Decision decision = *std::exchange(tx.decision, std::nullopt);
   if (!decision.not_said.empty()) append_field(tx.log, "instead_of", decision.not_said);
   std::string prefix;
   append_answer_prefix(prefix, "filter-dataline", dialect_of(session.version), session.id, tx.data_token);
@@ -557,6 +595,8 @@ void Engine::refuse(Session& session, std::string_view refusal) {
   Transaction& tx = session.tx;
   tx.refusal = refusal;
   tx.message.reset();
+  tx.decision.reset();
+  forget_room_questions(session);
   if (tx.ended) answer("filter-dataline", session.version, session.id, tx.data_token, ".");
   tx.answered = true;
 }
@@ -579,6 +619,7 @@ void Engine::cancel_scan(Transaction& tx) {
 void Engine::end_transaction(Session& session, std::string_view became) {
   Transaction& tx = session.tx;
   cancel_scan(tx);
+  forget_room_questions(session);
   std::erase_if(emissions_, [&](const Emission& emission) { return emission.session_key == session.key; });
   if (!tx.log.empty()) {
     append_field(tx.log, "answer", !tx.answered ? "none" : tx.refusal.empty() ? "proceed" : tx.refusal);
@@ -593,7 +634,7 @@ void Engine::end_transaction(Session& session, std::string_view became) {
 }
 
 void Engine::end_of_input() {
-  for (auto& [key, session] : sessions_) end_transaction(session, "disconnected");
+  for (auto& [key, session] : sessions_) end_session(session, "disconnected");
   sessions_.clear();
 }
 

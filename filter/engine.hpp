@@ -6,6 +6,9 @@
 //   of a message
 //               are held until its verdict, for headers go on top.
 //   commit      after our "."; answered at once, for the verdict is known by then.
+// and with --verify for a third:
+//   rcpt-to     a recipient, before smtpd looks at it; answered when it is known whether Dovecot has a mailbox for it
+//               (filter/verifier.hpp), and later than that in a session that guesses.
 // A transaction lives from tx-begin (or its first data-line, which can overtake reports) to tx-reset or link-disconnect, which
 // also drop its scan. Scans are named by an id that is never used twice: a result whose transaction is gone is no error. Only so
 // many run at once; the others wait, and what they wait counts in their deadline.
@@ -23,9 +26,11 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -39,6 +44,7 @@
 #include "filter/policy.hpp"
 #include "filter/scan_queue.hpp"
 #include "filter/smtpd_line.hpp"
+#include "filter/verifier.hpp"
 #include "mail/budget.hpp"
 #include "mail/envelope.hpp"
 #include "mail/message.hpp"
@@ -46,6 +52,14 @@
 #include "rspamd/verdict.hpp"
 
 namespace mailbridge::filter {
+
+// What becomes of a recipient that Dovecot does not take.
+struct RecipientPolicy {
+  bool refuse_unknown = true;      // or it is left to smtpd, which knows aliases
+  bool refuse_full = false;        // for good
+  bool refuse_unverified = false;  // for now, when nobody can tell
+  std::size_t max_unknown = 10;    // of a session; beyond it is answered slower, beyond twice that not at all; 0: no end
+};
 
 struct Settings {
   ClassSettings classes;
@@ -59,7 +73,9 @@ struct Settings {
   std::size_t max_scans = 256;                         // at once
   std::size_t max_queue = 2048;                        // of those that wait for their turn
   bool allow_rewritten_body = false;
-  bool submission = false;    // do what smtpd would do to a submitted header section before the scan (mail/submission.hpp)
+  bool submission = false;  // do what smtpd would do to a submitted header section before the scan (mail/submission.hpp)
+  VerifierSettings verify;
+  RecipientPolicy recipients;
   bool out_of_order = false;  // the configuration is broken: register, and answer every message with a temporary failure
 };
 
@@ -73,11 +89,12 @@ struct StartScan {
 struct CancelScan {
   ScanId id;
 };
-using Command = std::variant<StartScan, CancelScan, Note>;
+using Command = std::variant<StartScan, CancelScan, StartLookup, Note>;
 
 class Engine {
  public:
-  explicit Engine(Settings settings);
+  // `random`: see Verifier.
+  explicit Engine(Settings settings, std::uint64_t random = 0);
 
   // From now on; what waits or is with rspamd keeps its deadline, unless a new one would be earlier.
   void use(Settings settings);
@@ -85,8 +102,10 @@ class Engine {
   void receive(std::string_view bytes, TimePoint now);
   // `server` is for the log; empty when there is but one, or none was reached.
   void scan_finished(ScanId id, const rspamd::ScanResult& result, TimePoint now, std::string_view server = {});
+  // `why` is for the log, when it is unsure.
+  void lookup_finished(LookupId id, Mailbox mailbox, std::string_view why, TimePoint now);
 
-  // Scans that are past their deadline are given up. To be called at next_deadline() or soon after.
+  // What is past its deadline is given up, what is due is answered. To be called at next_deadline() or soon after.
   void tick(TimePoint now);
   std::optional<TimePoint> next_deadline() const;
 
@@ -109,6 +128,12 @@ class Engine {
     std::string msgid;
     std::string sender;
     std::vector<std::string> recipients;
+    std::size_t announced = 0;                 // its size, by the client; 0 when it did not say
+    std::unordered_set<std::string> verified;  // who has a mailbox that takes it, accepted by smtpd or not
+    std::size_t unverified = 0;                // recipients of the verified domains of which nobody could tell
+    std::unordered_set<std::string> full;      // recipients whose mailbox has no room for what has come
+    std::size_t asked_for_room = 0;            // recipients of which that is not known yet
+    std::optional<Decision> decision;          // to let it pass, which waits for that
     std::string data_token;
     std::shared_ptr<mail::Message> message;  // while lines come and until the verdict
     std::size_t size = 0;
@@ -131,6 +156,10 @@ class Engine {
     Version version;
     mail::Envelope client;   // the client's part only
     bool completed = false;  // smtpd adds Date and Message-ID
+    std::size_t announced = 0;
+    std::size_t unknown = 0;    // recipients
+    std::size_t refused = 0;    // recipients
+    std::string left_to_smtpd;  // the last unknown one that was
     Transaction tx;
   };
   // A message on its way to smtpd: `head`, then `message` from `offset` on, then ".".
@@ -146,6 +175,21 @@ class Engine {
   struct Scan {
     std::uint64_t session_key;
     TimePoint until;
+  };
+
+  // A recipient about which smtpd waits for an answer. It is answered even when its session is gone, which smtpd minds not.
+  struct RcptQuestion {
+    std::uint64_t session_key;
+    std::string session;
+    Version version;
+    std::string token;
+    std::string address;
+    TimePoint not_before;
+    std::optional<Mailbox> mailbox = {};  // none: it is none of Dovecot's
+  };
+  struct RoomQuestion {
+    std::uint64_t session_key;
+    std::string address;
   };
 
   void on_line(std::string_view line, bool cut, TimePoint now);
@@ -171,7 +215,21 @@ class Engine {
   void examine(Session& session, TimePoint now);
   void decide(Session& session, const rspamd::ScanResult& result, TimePoint now);
   void pass_unscanned(Session& session);
+  void on_rcpt_to(Session& session, const RcptTo& event, TimePoint now);
+  void on_tx_rcpt(Session& session, const TxRcpt& event);
+  void take_from_verifier(TimePoint now);
+  void rcpt_verified(QuestionId id, std::optional<Mailbox> mailbox, TimePoint now);
+  void answer_rcpt(QuestionId id);
+  void count_refused(Session& session, const RcptQuestion& question, std::string_view refusal);
+  void count_unknown(Session& session);
+  Duration slowness(const Session& session) const;
+  void ask_for_room(Session& session, TimePoint now);
+  void room_known(QuestionId id, Mailbox mailbox);
+  void take_room(Session& session, const std::string& address, Mailbox mailbox);
+  void forget_room_questions(Session& session);
+  void end_session(Session& session, std::string_view became);
   void proceed(Session& session, Decision decision);
+  void emit(Session& session);
   void cancel_scan(Transaction& tx);
   void end_transaction(Session& session, std::string_view became);
   void refill();
@@ -186,12 +244,18 @@ class Engine {
   bool smtpd_escapes_in_quotes_ = false;
   std::optional<std::size_t> smtpd_max_size_;
   bool registered_ = false;
+  bool asked_about_recipients_ = false;
   std::unordered_map<std::uint64_t, Session> sessions_;
   // None has more patience than a later one, so the first of either is the one due first.
   std::map<ScanId, Scan> waiting_;
   std::map<ScanId, Scan> scans_;
   ScanQueue queue_{0, 0};
   ScanId next_scan_ = 1;
+  Verifier verifier_;
+  QuestionId next_question_ = 1;
+  std::map<QuestionId, RcptQuestion> rcpts_;
+  std::set<std::pair<TimePoint, QuestionId>> slowed_;  // those of rcpts_ that are only to be answered
+  std::map<QuestionId, RoomQuestion> rooms_;
   std::list<Emission> emissions_;
   std::string out_;
   std::size_t out_from_ = 0;

@@ -8,6 +8,7 @@
 
 #include "app/manual.hpp"
 #include "app/options.hpp"
+#include "base/endpoint.hpp"
 #include "base/size.hpp"
 #include "base/text.hpp"
 #include "rspamd/httpcrypt.hpp"
@@ -41,6 +42,13 @@ struct Values {
   std::string record;
   std::string log_target = "syslog";
   std::string log_level = "info";
+  std::vector<std::string> verify;
+  std::string unknown = "refuse";
+  std::string full = "tempfail";
+  std::string unverified = "accept";
+  std::string quota_status;
+  double verify_timeout = 3;
+  unsigned max_unknown = 10;
   std::vector<std::string> networks;
   std::vector<std::string> recipients;
   std::vector<std::string> skip;
@@ -96,6 +104,19 @@ Validator path_or(Validator entry) {
 std::string recipient_fault(const std::string& text) {
   const auto added = Recipients().add(text);
   return added ? std::string() : added.error().what;
+}
+
+std::string domain_fault(const std::string& text) {
+  const auto domain = parse_domain(text);
+  return domain ? std::string() : domain.error().what;
+}
+
+// Dovecot has no TLS for its policy services.
+Result<Endpoint> parse_policy_endpoint(std::string_view text) {
+  auto endpoint = parse_lmtp_endpoint(text);
+  const auto* tcp = endpoint ? std::get_if<TcpEndpoint>(&*endpoint) : nullptr;
+  if (tcp && tcp->tls) return fail(Errc::malformed, "HOST:PORT or unix:/PATH is wanted, not " + std::string(text));
+  return endpoint;
 }
 
 void declare(CLI::App& app, Values& values) {
@@ -202,6 +223,27 @@ void declare(CLI::App& app, Values& values) {
   app.add_flag("--submission", values.submission,
                "Do what smtpd does to submitted mail after its filters already before the scan, so that a signature covers it. "
                "See `Submission` below.");
+  row("--verify", values.verify, "DOMAIN|FILE", path_or(domain_fault),
+      "Ask Dovecot about recipients of this domain before they are accepted. A domain, or the absolute path of a file with one a "
+      "line. It goes with `--quota-status`, and whether there is any is read at start only; see `Recipients` below.")
+      ->allow_extra_args(false);
+  row("--quota-status", values.quota_status, "ENDPOINT", parsed_by(parse_policy_endpoint),
+      "Where Dovecot's policy service quota-status listens: `HOST:PORT` or `unix:/PATH`. It is asked whether a recipient exists, "
+      "and whether there is room for the message.");
+  row("--unknown", values.unknown, "refuse|smtpd", one_of("refuse|smtpd"),
+      "Refuse recipients that Dovecot does not know, or leave them to smtpd. With aliases in smtpd.conf it must be left to "
+      "smtpd: "
+      "it expands them later.");
+  row("--full", values.full, "tempfail|reject", one_of("tempfail|reject"),
+      "Refuse what has no room in a mailbox for now, or for good.");
+  row("--verify-timeout", values.verify_timeout, "SECONDS", seconds_up_to(60),
+      "How long asking about one recipient may take. From 0.1 to 60.");
+  row("--unverified", values.unverified, "accept|tempfail", one_of("accept|tempfail"),
+      "Accept recipients about which Dovecot does not answer, or refuse them for now. Once accepted, they are smtpd's to "
+      "deliver.");
+  row("--max-unknown", values.max_unknown, "NUMBER", whole_number(0, 1000),
+      "How many unknown recipients a session may have before it is answered slower. After twice as many it is disconnected; 0 is "
+      "no end.");
   app.add_flag("--allow-rewritten-body", values.allow_rewritten_body,
                "Let rspamd replace the body of a message. Without this option a body that its rules rewrote is only logged, see "
                "`Rewritten bodies` below.");
@@ -287,8 +329,27 @@ Result<ClassSettings> class_settings(const Values& values) {
   return settings;
 }
 
+// Who is verified, and what becomes of whom Dovecot does not take.
+Result<void> take_recipients(const Values& values, AppSettings& settings) {
+  const auto taken = take_entries("--verify", values.verify, [&](std::string_view entry) -> Result<void> {
+    auto domain = parse_domain(entry);
+    if (!domain) return tl::unexpected(std::move(domain.error()));
+    settings.engine.verify.domains.insert(std::move(*domain));
+    return {};
+  });
+  if (!taken) return taken;
+  if (!values.verify.empty() && values.quota_status.empty()) return fail(Errc::malformed, "--verify goes with --quota-status");
+  if (!values.quota_status.empty()) settings.quota_status = parse_policy_endpoint(values.quota_status).value();
+  settings.engine.verify.sizes = settings.quota_status.has_value();
+  settings.engine.verify.timeout = seconds(values.verify_timeout);
+  settings.engine.recipients = {values.unknown == "refuse", values.full == "reject", values.unverified == "tempfail",
+                                values.max_unknown};
+  return {};
+}
+
 Result<AppSettings> settings_of(const Values& values) {
   AppSettings settings;
+  if (auto taken = take_recipients(values, settings); !taken) return tl::unexpected(std::move(taken.error()));
   auto classes = class_settings(values);
   if (!classes) return tl::unexpected(std::move(classes.error()));
   settings.engine.classes = std::move(*classes);

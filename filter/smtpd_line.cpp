@@ -1,5 +1,6 @@
 #include "filter/smtpd_line.hpp"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <optional>
@@ -112,6 +113,7 @@ Event parse_report(std::string_view event, std::string_view rest, const Dialect&
   if (event == "tx-commit") return TxCommit{take(rest)};
   if (event == "tx-rollback") return TxRollback{take(rest)};
   if (event == "tx-reset") return TxReset{take(rest)};
+  if (event == "protocol-client") return ProtocolClient{rest};
   return OtherReport{};
 }
 
@@ -136,6 +138,24 @@ std::optional<std::string_view> reply_in(std::string_view line) {
   const std::size_t session_end = line.find('|', event.size());
   if (session_end == std::string_view::npos) return std::nullopt;
   return line.substr(session_end + 1);
+}
+
+std::size_t announced_size(std::string_view command) {
+  constexpr std::string_view keyword = "SIZE=";
+  const std::size_t path_end = command.find('>');  // as smtpd sees it
+  if (!istarts_with(command, "MAIL FROM:") || path_end == std::string_view::npos) return 0;
+  command.remove_prefix(path_end + 1);
+  while (!command.empty()) {
+    const std::size_t blank = std::min(command.find(' '), command.size());
+    std::string_view parameter = command.substr(0, blank);
+    command.remove_prefix(std::min(blank + 1, command.size()));
+    if (!istarts_with(parameter, keyword)) continue;
+    parameter.remove_prefix(keyword.size());
+    std::size_t size = 0;
+    const auto [end, error] = std::from_chars(parameter.data(), parameter.data() + parameter.size(), size);
+    return error == std::errc{} && end == parameter.data() + parameter.size() ? size : 0;
+  }
+  return 0;
 }
 
 Result<SmtpdLine> parse_line(std::string_view line) {
@@ -167,6 +187,7 @@ Result<SmtpdLine> parse_line(std::string_view line) {
   if (std::uint64_t ignored = 0; !parse_hex(token, ignored)) return malformed("smtpd sent a request without a token");
   if (event == "data-line") parsed.event = DataLine{token, rest};
   else if (event == "commit") parsed.event = Commit{token};
+  else if (event == "rcpt-to") parsed.event = RcptTo{token, rest};
   else parsed.event = OtherRequest{event, token};
   return parsed;
 }

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <compare>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -68,6 +69,9 @@ struct TxRollback {
 struct TxReset {
   std::string_view msgid;
 };
+struct ProtocolClient {
+  std::string_view command;
+};
 struct OtherReport {};  // an event we do not use, or another subsystem's
 
 // Requests: each wants exactly one answer, save that all data-lines of a message are answered by lines of ours.
@@ -77,6 +81,9 @@ struct DataLine {
 struct Commit {
   std::string_view token;
 };
+struct RcptTo {
+  std::string_view token, address;  // what stands between '<' and '>'
+};
 struct OtherRequest {
   std::string_view phase, token;
 };  // a phase we never registered
@@ -85,8 +92,9 @@ struct Config {
   std::string_view key, value;
 };
 
-using Event = std::variant<Config, LinkConnect, LinkGreeting, LinkIdentify, LinkTls, LinkAuth, LinkDisconnect, TxBegin, TxMail,
-                           TxRcpt, TxCommit, TxRollback, TxReset, OtherReport, DataLine, Commit, OtherRequest>;
+using Event =
+    std::variant<Config, LinkConnect, LinkGreeting, LinkIdentify, LinkTls, LinkAuth, LinkDisconnect, TxBegin, TxMail, TxRcpt,
+                 TxCommit, TxRollback, TxReset, ProtocolClient, OtherReport, DataLine, Commit, RcptTo, OtherRequest>;
 
 struct SmtpdLine {
   Version version;           // not for Config
@@ -98,6 +106,9 @@ struct SmtpdLine {
 // What smtpd replies to a client, when the line is a protocol-server report. There are a dozen of these for each mail, nearly all
 // of no use, so they are told apart without parse_line().
 std::optional<std::string_view> reply_in(std::string_view line);
+
+// The SIZE= of a MAIL command (RFC 1870), in bytes; 0 when there is none, or it is no such command.
+std::size_t announced_size(std::string_view command);
 
 // Malformed lines are Faults; unknown keys and events are not.
 Result<SmtpdLine> parse_line(std::string_view line);

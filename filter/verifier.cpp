@@ -38,6 +38,22 @@ std::uint64_t next_random(std::uint64_t& state) {
 
 }  // namespace
 
+std::string_view to_string(Mailbox mailbox) {
+  switch (mailbox) {
+    case Mailbox::known:
+      return "known";
+    case Mailbox::unknown:
+      return "unknown";
+    case Mailbox::full:
+      return "full";
+    case Mailbox::too_large:
+      return "too-large";
+    case Mailbox::unsure:
+      return "unsure";
+  }
+  return {};
+}
+
 void Verifier::use(VerifierSettings settings) {
   settings_ = std::move(settings);
   std::erase_if(domains_, [&](const auto& domain) { return !settings_.domains.contains(domain.first); });
@@ -90,7 +106,8 @@ std::optional<Mailbox> Verifier::remembered(const std::string& key, std::size_t 
 }
 
 void Verifier::answer(QuestionId id, Mailbox mailbox) {
-  if (questions_.erase(id) > 0) answers_.push_back({id, mailbox});
+  answers_.push_back({id, mailbox});
+  questions_.erase(id);
 }
 
 // Nobody will tell whether there is room; but whoever was there a while ago still is.
@@ -103,10 +120,11 @@ Verifier::Lookup& Verifier::start(const std::string& key, std::size_t size, Look
   const LookupId id = next_lookup_++;
   // A tenth is left for the answer to get here.
   const TimePoint until = now + settings_.timeout - settings_.timeout / 10;
-  wanted_.push_back({id, key, size, until});
-  if (purpose != Lookup::For::domain) by_key_.emplace(key, id);
+  Lookup& lookup = lookups_.emplace(id, Lookup{purpose, key, size, now, until}).first->second;
   if (purpose != Lookup::For::question) ++background_;
-  return lookups_.emplace(id, Lookup{purpose, key, size, now, until}).first->second;
+  if (purpose != Lookup::For::domain) by_key_.emplace(key, id);
+  wanted_.push_back({id, key, size, until});
+  return lookup;
 }
 
 bool Verifier::may_start_in_background() const { return !silent_until_ && background_ < max_background; }
@@ -119,7 +137,7 @@ void Verifier::lookup_finished(LookupId id, Mailbox mailbox, std::string_view wh
   if (node.empty()) return;
   const Lookup& lookup = node.mapped();
   if (lookup.purpose != Lookup::For::question) --background_;
-  if (lookup.purpose != Lookup::For::domain) by_key_.erase(lookup.key);
+  if (const auto mine = by_key_.find(lookup.key); mine != by_key_.end() && mine->second == id) by_key_.erase(mine);
   if (mailbox == Mailbox::unsure) {
     failed(lookup, why, now);
   } else {
@@ -218,7 +236,13 @@ std::optional<TimePoint> Verifier::next_deadline() const {
   return next;
 }
 
-std::vector<Verifier::Answer> Verifier::take_answers() { return std::exchange(answers_, {}); }
+std::optional<Verifier::Answer> Verifier::take_answer() {
+  if (answers_.empty()) return std::nullopt;
+  const Answer answer = answers_.front();
+  answers_.pop_front();
+  return answer;
+}
+
 std::vector<StartLookup> Verifier::take_lookups() { return std::exchange(wanted_, {}); }
 std::vector<Note> Verifier::take_notes() { return std::exchange(notes_, {}); }
 

@@ -19,6 +19,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <optional>
 #include <string>
@@ -35,6 +36,8 @@
 namespace mailbridge::filter {
 
 using QuestionId = std::uint64_t;  // grows
+
+std::string_view to_string(Mailbox mailbox);
 
 struct VerifierSettings {
   std::unordered_set<std::string> domains;  // in lower case; of the others nothing is asked
@@ -67,7 +70,7 @@ class Verifier {
 
   bool covers(std::string_view address) const;
 
-  // Answered among take_answers(), perhaps at once. `size` of the message, 0 when that is not known.
+  // Answered by take_answer(), perhaps at once. `size` of the message, 0 when that is not known.
   void ask(QuestionId id, std::string_view address, std::size_t size, TimePoint now);
   // The answer is of no interest any more.
   void forget(QuestionId id);
@@ -81,7 +84,7 @@ class Verifier {
     QuestionId id;
     Mailbox mailbox;
   };
-  std::vector<Answer> take_answers();
+  std::optional<Answer> take_answer();
   std::vector<StartLookup> take_lookups();
   std::vector<Note> take_notes();
 
@@ -151,7 +154,7 @@ class Verifier {
   std::optional<TimePoint> silent_until_;  // since then nobody has answered
   TimePoint answered_{};
   std::optional<TimePoint> noted_;
-  std::vector<Answer> answers_;
+  std::deque<Answer> answers_;
   std::vector<StartLookup> wanted_;
   std::vector<Note> notes_;
 };

@@ -22,7 +22,7 @@ class EngineTest : public testing::Test {
     for (Command& command : engine.take_commands()) {
       if (auto* start = std::get_if<StartScan>(&command)) started.insert_or_assign(start->id, std::move(*start));
       else if (auto* cancel = std::get_if<CancelScan>(&command)) cancelled.push_back(cancel->id);
-      else notes.push_back(std::get<Note>(command).text);
+      else if (auto* note = std::get_if<Note>(&command)) notes.push_back(std::move(note->text));
     }
   }
   std::string output() {
@@ -250,8 +250,15 @@ TEST_F(EngineTest, ASessionWeNeverSawBeginIsRefusedAndNotKept) {
 }
 
 TEST_F(EngineTest, APhaseWeNeverAskedForIsAnswered) {
-  smtpd("filter|0.7|1.2|smtp-in|rcpt-to|0a|70|x@y\n");
+  smtpd("filter|0.7|1.2|smtp-in|mail-from|0a|70|x@y\n");
   EXPECT_EQ(output(), "filter-result|0a|70|proceed\n");
+}
+
+TEST_F(EngineTest, WithoutVerifyNobodyIsAskedForAndARecipientPasses) {
+  smtpd("config|ready\n");
+  EXPECT_EQ(output().find("rcpt-to"), std::string::npos);
+  smtpd(begin("0a") + "filter|0.7|1.2|smtp-in|rcpt-to|0a|70|x@y\nfilter|0.7|1.2|smtp-in|rcpt-to|0f|70|x@y\n");
+  EXPECT_EQ(output(), "filter-result|0a|70|proceed\nfilter-result|0f|70|proceed\n");
 }
 
 TEST_F(EngineTest, RubbishIsReportedAndAnswersNothing) {

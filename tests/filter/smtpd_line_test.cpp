@@ -22,9 +22,11 @@ struct Shown {
   std::string operator()(const TxCommit& e) const { return "tx-commit " + std::string(e.msgid); }
   std::string operator()(const TxRollback& e) const { return "tx-rollback " + std::string(e.msgid); }
   std::string operator()(const TxReset& e) const { return "tx-reset " + std::string(e.msgid); }
+  std::string operator()(const ProtocolClient& e) const { return "protocol-client " + std::string(e.command); }
   std::string operator()(const OtherReport&) const { return "other"; }
   std::string operator()(const DataLine& e) const { return "data-line " + std::string(e.token) + "," + std::string(e.line); }
   std::string operator()(const Commit& e) const { return "commit " + std::string(e.token); }
+  std::string operator()(const RcptTo& e) const { return "rcpt-to " + std::string(e.token) + "," + std::string(e.address); }
   std::string operator()(const OtherRequest& e) const { return "request " + std::string(e.phase) + "," + std::string(e.token); }
 };
 
@@ -64,7 +66,10 @@ TEST(SmtpdLine, Events) {
       {"filter|0.6|1.2|smtp-in|data-line|00ff|00aa|", "data-line 00aa,"},
       {"filter|0.6|1.2|smtp-in|commit|00ff|00aa|", "commit 00aa"},
       {"filter|0.6|1.2|smtp-in|commit|00ff|00aa", "commit 00aa"},
+      {"filter|0.6|1.2|smtp-in|rcpt-to|00ff|00aa|a|b@example.org", "rcpt-to 00aa,a|b@example.org"},
+      {"filter|0.6|1.2|smtp-in|rcpt-to|00ff|00aa|", "rcpt-to 00aa,"},
       {"filter|0.6|1.2|smtp-in|mail-from|00ff|00aa|x@y", "request mail-from,00aa"},
+      {"report|0.6|1.2|smtp-in|protocol-client|00ff|MAIL FROM:<a|b@y> SIZE=1", "protocol-client MAIL FROM:<a|b@y> SIZE=1"},
       {"", ""},
       {"rubbish", ""},
       {"report", ""},
@@ -80,6 +85,32 @@ TEST(SmtpdLine, Events) {
     const auto line = parse_line(row.line);
     EXPECT_EQ(line ? std::visit(Shown{}, line->event) : "", row.expected) << row.line;
   }
+}
+
+TEST(SmtpdLine, AnnouncedSizes) {
+  struct Row {
+    std::string command;
+    std::size_t size;
+  };
+  const Row rows[] = {
+      {"MAIL FROM:<a@example.net> SIZE=1234", 1234},
+      {"mail from:<a@example.net> body=8bitmime size=1234 RET=HDRS", 1234},
+      {"MAIL FROM:<> SIZE=1", 1},
+      {"MAIL FROM:<a@example.net>  SIZE=12", 12},
+      {"MAIL FROM:<a@example.net> SIZE=1 SIZE=2", 1},
+      {"MAIL FROM:<a SIZE=7@example.net>", 0},
+      {"MAIL FROM:<a@example.net>SIZE=9", 9},  // which smtpd refuses, or not
+      {"MAIL FROM:<a@example.net> XSIZE=9", 0},
+      {"MAIL FROM:<a@example.net> SIZE=", 0},
+      {"MAIL FROM:<a@example.net> SIZE=-1", 0},
+      {"MAIL FROM:<a@example.net> SIZE=12K", 0},
+      {"MAIL FROM:<a@example.net> SIZE=99999999999999999999", 0},
+      {"MAIL FROM:<a@example.net>", 0},
+      {"MAIL FROM:", 0},
+      {"RCPT TO:<a@example.net> SIZE=5", 0},
+      {"", 0},
+  };
+  for (const Row& row : rows) EXPECT_EQ(announced_size(row.command), row.size) << row.command;
 }
 
 TEST(SmtpdLine, AnswersStandInTheOrderTheVersionWants) {

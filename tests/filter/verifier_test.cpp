@@ -56,9 +56,9 @@ class VerifierTest : public testing::Test {
     return mailbox == known && lookup.size > room ? full : mailbox;
   }
   void collect() {
-    for (const auto& [id, mailbox] : verifier.take_answers()) {
-      EXPECT_FALSE(answers.contains(id)) << "answered twice";
-      answers.emplace(id, mailbox);
+    while (const auto answer = verifier.take_answer()) {
+      EXPECT_FALSE(answers.contains(answer->id)) << "answered twice";
+      answers.emplace(answer->id, answer->mailbox);
     }
     for (StartLookup& lookup : verifier.take_lookups()) {
       looked_up.push_back(lookup.recipient);

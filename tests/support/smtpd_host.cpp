@@ -62,11 +62,14 @@ void SmtpdHost::line_said(std::string_view line) {
     else session.stream.in.emplace_back(unstuffed(data->line));
   } else if (const auto* commit = is(std::type_identity<filter::Commit>())) {
     session.tokens.emplace(commit->token);
-    session.requests.push_back(true);
+    session.requests.push_back({Request::Phase::commit, std::string(commit->token)});
     if (!session.stream.dotted) session.stream.commit_came_early = true;
+  } else if (const auto* rcpt = is(std::type_identity<filter::RcptTo>())) {
+    session.tokens.emplace(rcpt->token);
+    session.requests.push_back({Request::Phase::rcpt_to, std::string(rcpt->token)});
   } else if (const auto* other = is(std::type_identity<filter::OtherRequest>())) {
     session.tokens.emplace(other->token);
-    session.requests.push_back(false);
+    session.requests.push_back({Request::Phase::other, std::string(other->token)});
   } else {
     return;
   }
@@ -85,6 +88,7 @@ void SmtpdHost::line_heard(std::string_view line, bool cut) {
   if (!data && kind != "filter-result") return broken("a line smtpd does not know", line);
   const std::string first(take(rest));
   const std::string second(take(rest));
+  std::string token;
   Session* meant = nullptr;  // with versions mixed, as only a fuzzer does, there can be two: then the one that waits for this
   for (auto& [key, session] : sessions_) {
     for (const bool token_first : session.token_first) {
@@ -94,11 +98,13 @@ void SmtpdHost::line_heard(std::string_view line, bool cut) {
       if (error != std::errc{} || end != id.data() + id.size() || value != key) continue;
       if (!session.tokens.contains(token_first ? first : second)) continue;
       const bool waits = data ? session.stream.ended && !session.stream.dotted : !session.requests.empty();
-      if (!meant || waits) meant = &session;
+      if (meant && !waits) continue;
+      meant = &session;
+      token = token_first ? first : second;
     }
   }
   if (!meant) return broken("a session or token that smtpd never sent", line);
-  data ? data_line(*meant, rest) : result(*meant, rest);
+  data ? data_line(*meant, rest) : result(*meant, token, rest);
 }
 
 void SmtpdHost::data_line(Session& session, std::string_view line) {
@@ -130,10 +136,14 @@ void SmtpdHost::header(const Stream& stream) {
   }
 }
 
-void SmtpdHost::result(Session& session, std::string_view verdict) {
-  if (session.requests.empty()) return broken("an answer that nobody asked for", verdict);
-  const bool is_commit = session.requests.front();
-  session.requests.pop_front();
+void SmtpdHost::result(Session& session, std::string_view token, std::string_view verdict) {
+  const auto request = std::find_if(session.requests.begin(), session.requests.end(),
+                                    [&](const Request& waiting) { return waiting.token == token; });
+  if (request == session.requests.end()) return broken("an answer that nobody asked for", verdict);
+  const bool is_commit = request->phase == Request::Phase::commit;
+  const bool is_rcpt_to = request->phase == Request::Phase::rcpt_to;
+  session.requests.erase(request);
+  if (is_rcpt_to && verdict == "disconnect|421 4.7.0 Too many unknown recipients") return;
   if (verdict.starts_with("reject|")) {
     if (!is_refusal(verdict.substr(7))) broken("a refusal that smtpd does not take", verdict);
     return;

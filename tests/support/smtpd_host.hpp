@@ -35,10 +35,14 @@ class SmtpdHost {
     bool dotted = false;             // we sent ours
     bool commit_came_early = false;  // smtpd does not do that; nothing is expected of such a stream
   };
+  struct Request {
+    enum class Phase { commit, rcpt_to, other } phase;
+    std::string token;
+  };
   struct Session {
     bool known = false;
     Stream stream;
-    std::deque<bool> requests;  // without an answer; true for a commit
+    std::deque<Request> requests;  // without an answer
     std::set<std::string> tokens;
     std::set<bool> token_first;  // of the versions seen; real smtpd has one
   };
@@ -47,7 +51,7 @@ class SmtpdHost {
   void line_heard(std::string_view line, bool cut);
   void data_line(Session& session, std::string_view line);
   void header(const Stream& stream);
-  void result(Session& session, std::string_view verdict);
+  void result(Session& session, std::string_view token, std::string_view verdict);
   void broken(std::string what, std::string_view line = {});
 
   LineBuffer in_{1 << 20};

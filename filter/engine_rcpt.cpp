@@ -1,0 +1,211 @@
+// The engine's part about recipients: who is verified at RCPT, what is said about it, and what becomes of a session that guesses;
+// and whether there is room for what has come.
+#include <algorithm>
+#include <new>
+#include <utility>
+
+#include "base/text.hpp"
+#include "filter/engine.hpp"
+
+namespace mailbridge::filter {
+namespace {
+
+constexpr std::string_view unknown_mailbox = "550 5.1.1 There is no such mailbox";
+constexpr std::string_view full_later = "452 4.2.2 The mailbox is full, try again later";
+constexpr std::string_view full_for_good = "552 5.2.2 The mailbox is full";
+constexpr std::string_view no_room_later = "452 4.2.2 The mailbox has no room for a message of this size, try again later";
+constexpr std::string_view no_room_for_good = "552 5.2.2 The mailbox has no room for a message of this size";
+constexpr std::string_view unverified = "451 4.3.0 The recipient could not be verified, try again later";
+constexpr std::string_view guessing = "421 4.7.0 Too many unknown recipients";
+
+// The slowest answer to RCPT. Clients wait for 5 minutes (RFC 5321 4.5.3.2.3).
+constexpr Duration slowest = std::chrono::seconds(10);
+// Of one session, a line each; the others are one line together, when it ends.
+constexpr std::size_t refusals_logged = 20;
+
+// Who does not exist in Dovecot may be an alias, but must be taken (RFC 5321 4.5.1).
+bool is_postmaster(std::string_view address) { return iequals(address.substr(0, address.rfind('@')), "postmaster"); }
+
+// What Dovecot would be asked about is the address that smtpd sees: nothing was left out but a source route.
+bool is_plain(std::string_view text) {
+  const std::size_t colon = text.substr(0, text.rfind('@')).find(':');
+  if (colon != std::string_view::npos) text.remove_prefix(colon + 1);
+  return std::all_of(text.begin(), text.end(), [](char c) { return c > 0x20 && c < 0x7f && c != '<' && c != '>'; });
+}
+
+std::string_view refusal_of(std::optional<Mailbox> mailbox, std::string_view address, const RecipientPolicy& policy) {
+  if (!mailbox) return {};
+  switch (*mailbox) {
+    case Mailbox::known:
+      return {};
+    case Mailbox::unknown:
+      return policy.refuse_unknown && !is_postmaster(address) ? unknown_mailbox : std::string_view();
+    case Mailbox::full:
+      return policy.refuse_full ? full_for_good : full_later;
+    case Mailbox::too_large:
+      return policy.refuse_full ? no_room_for_good : no_room_later;
+    case Mailbox::unsure:
+      return policy.refuse_unverified ? unverified : std::string_view();
+  }
+  return {};
+}
+
+}  // namespace
+
+void Engine::on_rcpt_to(Session& session, const RcptTo& event, TimePoint now) {
+  std::string address = mail::normalised_address(event.address, session.client.mta_name);
+  const bool asked = is_plain(event.address) && verifier_.covers(address);
+  const QuestionId id = next_question_++;
+  try {
+    rcpts_.emplace(
+        id, RcptQuestion{session.key, session.id, session.version, std::string(event.token), address, now + slowness(session)});
+    if (asked) verifier_.ask(id, address, session.tx.announced, now);
+  } catch (const std::bad_alloc&) {  // the line comes once more
+    verifier_.forget(id);
+    rcpts_.erase(id);
+    throw;
+  }
+  if (!asked) rcpt_verified(id, std::nullopt, now);
+}
+
+void Engine::lookup_finished(LookupId id, Mailbox mailbox, std::string_view why, TimePoint now) {
+  verifier_.lookup_finished(id, mailbox, why, now);
+  take_from_verifier(now);
+}
+
+void Engine::take_from_verifier(TimePoint now) {
+  while (const auto answered = verifier_.take_answer()) {
+    if (rcpts_.contains(answered->id)) rcpt_verified(answered->id, answered->mailbox, now);
+    else room_known(answered->id, answered->mailbox);
+  }
+  for (StartLookup& lookup : verifier_.take_lookups()) commands_.emplace_back(std::move(lookup));
+  for (Note& said : verifier_.take_notes()) commands_.emplace_back(std::move(said));
+}
+
+void Engine::rcpt_verified(QuestionId id, std::optional<Mailbox> mailbox, TimePoint now) {
+  RcptQuestion& question = rcpts_.at(id);
+  question.mailbox = mailbox;
+  if (question.not_before <= now) return answer_rcpt(id);
+  slowed_.emplace(question.not_before, id);
+}
+
+void Engine::answer_rcpt(QuestionId id) {
+  const auto node = rcpts_.extract(id);
+  const RcptQuestion& question = node.mapped();
+  const auto found = sessions_.find(question.session_key);
+  Session* session = found == sessions_.end() ? nullptr : &found->second;
+  std::string_view refusal = refusal_of(question.mailbox, question.address, settings_.recipients);
+  if (session && question.mailbox == Mailbox::unknown && !refusal.empty()) count_unknown(*session);
+  const std::size_t most = 2 * settings_.recipients.max_unknown;
+  const bool ends = session && most > 0 && session->unknown >= most;
+  if (ends) refusal = guessing;
+  answer("filter-result", question.version, question.session, question.token,
+         refusal.empty() ? "proceed"
+         : ends          ? "disconnect|"
+                         : "reject|",
+         refusal);
+  if (!session || !question.mailbox) return;
+  try {
+    counters_.add("rcpt", to_string(*question.mailbox));
+    if (!refusal.empty()) return count_refused(*session, question, refusal);
+    if (question.mailbox == Mailbox::known) session->tx.verified.insert(question.address);
+    if (question.mailbox == Mailbox::unsure) ++session->tx.unverified;
+    if (question.mailbox == Mailbox::unknown) session->left_to_smtpd = question.address;
+  } catch (const std::bad_alloc&) {  // it is answered, and the rest is not needed
+  }
+}
+
+void Engine::count_refused(Session& session, const RcptQuestion& question, std::string_view refusal) {
+  if (++session.refused > refusals_logged) return;
+  std::string line;
+  append_field(line, "session", session.id);
+  append_field(line, "ip", session.client.ip);
+  append_field(line, "from", session.tx.sender);
+  append_field(line, "rcpt", question.address);
+  append_field(line, "verified", to_string(*question.mailbox));
+  append_field(line, "answer", refusal);
+  note(Level::info, std::move(line));
+}
+
+// Our own users may have an old address book.
+void Engine::count_unknown(Session& session) {
+  if (session.client.user.empty() && !session.client.local) ++session.unknown;
+}
+
+Duration Engine::slowness(const Session& session) const {
+  const std::size_t most = settings_.recipients.max_unknown;
+  if (most == 0 || session.unknown < most) return {};
+  return std::min<Duration>(slowest, std::chrono::seconds(session.unknown - most + 1));
+}
+
+void Engine::on_tx_rcpt(Session& session, const TxRcpt& event) {
+  std::string address = mail::normalised_address(event.address, session.client.mta_name);
+  if (event.result == "ok") session.tx.recipients.push_back(std::move(address));
+  else if (event.result == "permfail" && address == session.left_to_smtpd) count_unknown(session);
+}
+
+// Of each recipient that was verified, now that the size is known. It goes on beside the scan.
+void Engine::ask_for_room(Session& session, TimePoint now) {
+  Transaction& tx = session.tx;
+  std::unordered_set<std::string> asked;
+  for (const std::string& address : tx.recipients) {
+    if (!settings_.verify.sizes || !verifier_.covers(address) || !tx.verified.contains(address)) continue;
+    if (!asked.insert(address).second) continue;
+    const QuestionId id = next_question_++;
+    rooms_.emplace(id, RoomQuestion{session.key, address});
+    ++tx.asked_for_room;
+    verifier_.ask(id, address, tx.size, now);
+  }
+}
+
+void Engine::room_known(QuestionId id, Mailbox mailbox) {
+  const auto node = rooms_.extract(id);
+  if (node.empty()) return;
+  Session& session = sessions_.at(node.mapped().session_key);
+  try {
+    take_room(session, node.mapped().address, mailbox);
+  } catch (const std::bad_alloc&) {
+    abandon(session);
+  }
+}
+
+void Engine::take_room(Session& session, const std::string& address, Mailbox mailbox) {
+  Transaction& tx = session.tx;
+  --tx.asked_for_room;
+  counters_.add("room", to_string(mailbox));
+  if (mailbox == Mailbox::full || mailbox == Mailbox::too_large) tx.full.insert(address);
+  if (mailbox != Mailbox::known && mailbox != Mailbox::unsure) tx.verified.erase(address);
+  if (tx.asked_for_room > 0) return;
+  if (!tx.full.empty()) append_field(tx.log, "full", std::to_string(tx.full.size()));
+  const bool for_nobody = std::all_of(tx.recipients.begin(), tx.recipients.end(),
+                                      [&](const std::string& recipient) { return tx.full.contains(recipient); });
+  if (for_nobody) {
+    cancel_scan(tx);
+    refuse(session, settings_.recipients.refuse_full ? no_room_for_good : no_room_later);
+  } else if (tx.decision) {
+    emit(session);
+  }
+}
+
+void Engine::forget_room_questions(Session& session) {
+  if (session.tx.asked_for_room == 0) return;
+  session.tx.asked_for_room = 0;
+  std::erase_if(rooms_, [&](const auto& question) {
+    if (question.second.session_key != session.key) return false;
+    verifier_.forget(question.first);
+    return true;
+  });
+}
+
+void Engine::end_session(Session& session, std::string_view became) {
+  end_transaction(session, became);
+  if (session.refused <= refusals_logged) return;
+  std::string line;
+  append_field(line, "session", session.id);
+  append_field(line, "ip", session.client.ip);
+  append_field(line, "rcpts_refused", std::to_string(session.refused));
+  append_field(line, "unknown", std::to_string(session.unknown));
+  note(Level::info, std::move(line));
+}
+
+}  // namespace mailbridge::filter

@@ -1,0 +1,488 @@
+// What the engine makes of recipients: filter/engine_rcpt.cpp.
+#include <gtest/gtest.h>
+
+#include <map>
+
+#include "filter/engine.hpp"
+
+namespace mailbridge::filter {
+namespace {
+
+using namespace std::chrono_literals;
+
+class RcptTest : public testing::Test {
+ protected:
+  RcptTest() {
+    settings.verify.domains = {"example.org"};
+    settings.verify.sizes = true;
+    restart();
+  }
+
+  void restart() {
+    engine = Engine(settings, 7);
+    smtpd("config|ready\n");
+    output();
+    smtpd(report("link-connect|mx.example.net|pass|192.0.2.1:99|192.0.2.9:25") + report("link-greeting|mx.example.org") +
+          report("link-identify|EHLO|mx.example.net"));
+  }
+
+  void smtpd(const std::string& lines) {
+    engine.receive(lines, now);
+    collect();
+  }
+  void pass(Duration duration) {
+    now += duration;
+    engine.tick(now);
+    collect();
+  }
+  void collect() {
+    for (Command& command : engine.take_commands()) {
+      if (auto* lookup = std::get_if<StartLookup>(&command)) lookups.insert_or_assign(lookup->recipient, *lookup);
+      else if (auto* scan = std::get_if<StartScan>(&command)) scans.insert_or_assign(scan->id, std::move(*scan));
+      else if (auto* cancel = std::get_if<CancelScan>(&command)) cancelled.push_back(cancel->id);
+      else if (auto* note = std::get_if<Note>(&command)) notes.push_back(std::move(note->text));
+    }
+  }
+  std::string output() {
+    std::string all;
+    for (auto bytes = engine.output(); !bytes.empty(); bytes = engine.output()) {
+      all += bytes;
+      engine.written(bytes.size());
+    }
+    return all;
+  }
+  // What a look-up says, and what smtpd is told then.
+  std::string found(const std::string& recipient, Mailbox mailbox) {
+    const auto lookup = lookups.extract(recipient);
+    EXPECT_FALSE(lookup.empty()) << "nobody asked about " << recipient;
+    if (!lookup.empty()) engine.lookup_finished(lookup.mapped().id, mailbox, "it is down", now);
+    collect();
+    return output();
+  }
+  void verdict(ScanId id, const std::string& action) {
+    rspamd::Verdict verdict;
+    verdict.action = action;
+    engine.scan_finished(id, verdict, now);
+    collect();
+  }
+
+  static std::string report(const std::string& event, const std::string& id = "0a") {
+    const std::size_t bar = event.find('|');
+    return "report|0.7|1.2|smtp-in|" + event.substr(0, bar) + "|" + id + (bar == std::string::npos ? "" : event.substr(bar)) +
+           "\n";
+  }
+  static std::string mail_from(const std::string& parameters = "") {
+    return report("protocol-client|MAIL FROM:<a@example.net>" + parameters) + report("tx-begin|00000001") +
+           report("tx-mail|00000001|ok|a@example.net");
+  }
+  static std::string rcpt_to(const std::string& address, const std::string& id = "0a") {
+    return "filter|0.7|1.2|smtp-in|rcpt-to|" + id + "|70|" + address + "\n";
+  }
+  static std::string accepted(const std::string& address) { return report("tx-rcpt|00000001|ok|" + address); }
+  static std::string message(const std::string& body = "hello") {
+    std::string lines;
+    for (const std::string& line : {std::string("Received: by us"), std::string(), body, std::string(".")}) {
+      lines += "filter|0.7|1.2|smtp-in|data-line|0a|d0|" + line + "\n";
+    }
+    return lines;
+  }
+  static std::string commit() { return "filter|0.7|1.2|smtp-in|commit|0a|c0|\n"; }
+  static std::string done() { return report("tx-commit|00000001|99") + report("tx-reset|00000001"); }
+  static std::string result(const std::string& what) { return "filter-result|0a|70|" + what + "\n"; }
+
+  // A recipient from RCPT to smtpd's acceptance.
+  void take(const std::string& address) {
+    smtpd(rcpt_to(address));
+    if (lookups.contains(address)) found(address, Mailbox::known);
+    smtpd(accepted(address));
+    output();
+    while (!lookups.empty()) found(lookups.begin()->first, Mailbox::unknown);  // a local part that nobody has
+  }
+  // Somebody else is unknown.
+  std::string guess(int number) {
+    const std::string address = "u" + std::to_string(number) + "@example.org";
+    smtpd(rcpt_to(address));
+    EXPECT_EQ(output(), "") << "not before the look-up";
+    return found(address, Mailbox::unknown);
+  }
+
+  Settings settings;
+  Engine engine{Settings{}};
+  TimePoint now = TimePoint(1h);
+  std::map<std::string, StartLookup> lookups;
+  std::map<ScanId, StartScan> scans;
+  std::vector<ScanId> cancelled;
+  std::vector<std::string> notes;
+};
+
+const std::string unknown_answer = "reject|550 5.1.1 There is no such mailbox";
+
+TEST_F(RcptTest, AsksToBeAsked) {
+  engine = Engine(settings);
+  smtpd("config|ready\n");
+  EXPECT_TRUE(output().ends_with("register|report|smtp-in|protocol-client\nregister|filter|smtp-in|rcpt-to\nregister|ready\n"));
+}
+
+TEST_F(RcptTest, Answers) {
+  struct Row {
+    const char* name;
+    Mailbox mailbox;
+    RecipientPolicy policy;
+    std::string answer;
+  };
+  const RecipientPolicy usual, lenient{false, false, false, 10}, strict{true, true, true, 10};
+  const std::string later = ", try again later";
+  const Row rows[] = {
+      {"known", Mailbox::known, usual, "proceed"},
+      {"known, strict", Mailbox::known, strict, "proceed"},
+      {"unknown", Mailbox::unknown, usual, unknown_answer},
+      {"unknown is smtpd's", Mailbox::unknown, lenient, "proceed"},
+      {"full", Mailbox::full, usual, "reject|452 4.2.2 The mailbox is full" + later},
+      {"full for good", Mailbox::full, strict, "reject|552 5.2.2 The mailbox is full"},
+      {"too large", Mailbox::too_large, usual, "reject|452 4.2.2 The mailbox has no room for a message of this size" + later},
+      {"too large for good", Mailbox::too_large, strict, "reject|552 5.2.2 The mailbox has no room for a message of this size"},
+      {"unsure", Mailbox::unsure, usual, "proceed"},
+      {"unsure, strict", Mailbox::unsure, strict, "reject|451 4.3.0 The recipient could not be verified" + later},
+  };
+  for (const Row& row : rows) {
+    SCOPED_TRACE(row.name);
+    settings.recipients = row.policy;
+    restart();
+    smtpd(mail_from() + rcpt_to("r@example.org"));
+    EXPECT_EQ(output(), "");
+    EXPECT_EQ(found("r@example.org", row.mailbox), result(row.answer));
+    smtpd(report("link-disconnect"));
+    EXPECT_EQ(output(), "");
+  }
+}
+
+TEST_F(RcptTest, OnlyItsDomainsAreAskedAbout) {
+  for (const char* address : {"x@example.com", "x@sub.example.org", "", "@example.org", "a b@example.org", "\x01x@example.org",
+                              "caf\xc3\xa9@example.org"}) {
+    smtpd(rcpt_to(address));
+    EXPECT_EQ(output(), result("proceed")) << address;
+  }
+  EXPECT_TRUE(lookups.empty());
+}
+
+TEST_F(RcptTest, TheAddressIsTheOneThatSmtpdSees) {
+  smtpd(rcpt_to("@relay.example,@x:r|x@Example.ORG") + rcpt_to("@x\x01y:bare"));
+  ASSERT_TRUE(lookups.contains("r|x@example.org"));
+  settings.verify.domains = {"mx.example.org"};
+  restart();
+  smtpd(rcpt_to("bare"));
+  EXPECT_TRUE(lookups.contains("bare@mx.example.org")) << "smtpd adds its own name";
+}
+
+TEST_F(RcptTest, WhoIsAuthenticatedIsAskedAboutTheSameDomains) {
+  smtpd(report("link-auth|pass|carol") + mail_from() + rcpt_to("r@example.org"));
+  EXPECT_EQ(found("r@example.org", Mailbox::unknown), result(unknown_answer));
+  smtpd(rcpt_to("x@example.com"));
+  EXPECT_EQ(output(), result("proceed"));
+}
+
+TEST_F(RcptTest, PostmasterIsAlwaysTaken) {
+  smtpd(rcpt_to("PostMaster@example.org"));
+  EXPECT_EQ(found("PostMaster@example.org", Mailbox::unknown), result("proceed"));
+}
+
+TEST_F(RcptTest, TheAnnouncedSizeIsAskedAbout) {
+  smtpd(mail_from(" BODY=8BITMIME SIZE=4321") + rcpt_to("r@example.org"));
+  EXPECT_EQ(lookups.at("r@example.org").size, 4321U);
+  EXPECT_EQ(lookups.at("r@example.org").until, now + 2700ms);
+  smtpd(report("tx-reset|00000001") + mail_from() + rcpt_to("s@example.org"));
+  EXPECT_EQ(lookups.at("s@example.org").size, 0U) << "that was another message";
+  smtpd(report("protocol-client|MAIL FROM:<b@example.net> SIZE=1") + rcpt_to("t@example.org"));
+  EXPECT_EQ(lookups.at("t@example.org").size, 0U) << "smtpd refused that command";
+}
+
+TEST_F(RcptTest, SilenceIsAnsweredInTime) {
+  smtpd(mail_from() + rcpt_to("r@example.org"));
+  EXPECT_EQ(engine.next_deadline(), now + 3s);
+  pass(2999ms);
+  EXPECT_EQ(output(), "");
+  pass(1ms);
+  EXPECT_EQ(output(), result("proceed"));
+  EXPECT_EQ(found("r@example.org", Mailbox::unknown), "") << "too late";
+}
+
+TEST_F(RcptTest, ASessionThatIsGoneIsAnsweredAllTheSame) {
+  for (const char* end : {"link-disconnect", "tx-reset|00000001"}) {
+    restart();
+    smtpd(mail_from() + rcpt_to("r@example.org") + report(end));
+    EXPECT_EQ(found("r@example.org", Mailbox::unknown), result(unknown_answer));
+    pass(1h);
+    EXPECT_EQ(output(), "");
+  }
+}
+
+TEST_F(RcptTest, OldVersionsGetTheirOrder) {
+  smtpd(
+      "report|0.4|1.2|smtp-in|link-connect|0b|x|pass|192.0.2.1:9|192.0.2.9:25\nfilter|0.4|1.2|smtp-in|rcpt-to|0b|70|r@example."
+      "org\n");
+  EXPECT_EQ(found("r@example.org", Mailbox::known), "filter-result|70|0b|proceed\n");
+}
+
+TEST_F(RcptTest, VerifyThatComesWhileSmtpdRunsIsTold) {
+  engine = Engine(Settings{});
+  smtpd("config|ready\n");
+  notes.clear();
+  engine.use(settings);
+  collect();
+  ASSERT_EQ(notes.size(), 1U);
+  EXPECT_TRUE(notes[0].starts_with("--verify is obeyed when smtpd is started again")) << notes[0];
+}
+
+TEST_F(RcptTest, WithABrokenConfigurationNobodyIsVerified) {
+  engine = Engine([&] {
+    Settings broken;
+    broken.out_of_order = true;
+    return broken;
+  }());
+  smtpd("config|ready\n");
+  EXPECT_EQ(output().find("rcpt-to"), std::string::npos);
+}
+
+// ---- the log
+
+TEST_F(RcptTest, TheLogTellsWhoWasRefused) {
+  smtpd(mail_from() + rcpt_to("r@example.org"));
+  notes.clear();
+  found("r@example.org", Mailbox::unknown);
+  EXPECT_EQ(notes, std::vector<std::string>{"session=0a ip=192.0.2.1 from=a@example.net rcpt=r@example.org verified=unknown "
+                                            "answer=\"550 5.1.1 There is no such mailbox\""});
+}
+
+TEST_F(RcptTest, TheLogTellsWhoWasVerified) {
+  smtpd(mail_from());
+  take("r@example.org");
+  smtpd(rcpt_to("s@example.org"));
+  found("s@example.org", Mailbox::unsure);
+  smtpd(accepted("s@example.org") + rcpt_to("t@example.com") + accepted("t@example.com"));
+  take("refused@example.org");
+  smtpd(report("tx-rcpt|00000001|permfail|other@example.org") + message());
+  found("r@example.org", Mailbox::known);
+  found("refused@example.org", Mailbox::known);
+  verdict(1, "no action");
+  notes.clear();
+  smtpd(commit() + done());
+  ASSERT_EQ(notes.size(), 1U);
+  EXPECT_NE(notes[0].find(" rcpts=4 verified=2 unverified=1 size="), std::string::npos) << notes[0];
+}
+
+TEST_F(RcptTest, ManyRefusalsAreOneLineTogether) {
+  settings.recipients.max_unknown = 0;
+  restart();
+  notes.clear();
+  for (int i = 0; i < 100; ++i) EXPECT_EQ(guess(i), result(unknown_answer));
+  EXPECT_EQ(notes.size(), 20U);
+  smtpd(report("link-disconnect"));
+  EXPECT_EQ(notes.back(), "session=0a ip=192.0.2.1 rcpts_refused=100 unknown=100");
+  EXPECT_EQ(notes.size(), 21U);
+  EXPECT_NE(engine.counters().find("rcpt.unknown=100"), std::string::npos) << engine.counters();
+}
+
+// ---- sessions that guess
+
+TEST_F(RcptTest, WhoGuessesIsAnsweredSlowerAndThenNoMore) {
+  settings.recipients.max_unknown = 3;
+  restart();
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(guess(i), result(unknown_answer));
+  EXPECT_EQ(guess(3), "");
+  EXPECT_EQ(engine.next_deadline(), now + 1s);
+  pass(999ms);
+  EXPECT_EQ(output(), "");
+  pass(1ms);
+  EXPECT_EQ(output(), result(unknown_answer));
+  EXPECT_EQ(guess(4), "");
+  pass(1s);
+  EXPECT_EQ(output(), "");
+  pass(1s);
+  EXPECT_EQ(output(), result(unknown_answer));
+
+  smtpd(rcpt_to("x@example.com"));
+  EXPECT_EQ(output(), "") << "whomever they ask for";
+  pass(3s);
+  EXPECT_EQ(output(), result("proceed"));
+
+  guess(5);
+  pass(3s);
+  EXPECT_EQ(output(), result("disconnect|421 4.7.0 Too many unknown recipients"));
+}
+
+TEST_F(RcptTest, TheSlownessCountsFromTheQuestionAndHasItsEnd) {
+  settings.recipients.max_unknown = 40;
+  restart();
+  for (int i = 0; i < 79; ++i) {
+    guess(i);
+    pass(10s);
+    EXPECT_EQ(output(), i < 40 ? "" : result(unknown_answer)) << i;
+  }
+  smtpd(rcpt_to("r@example.org"));
+  pass(2500ms);
+  EXPECT_EQ(found("r@example.org", Mailbox::known), "");
+  pass(7500ms);
+  EXPECT_EQ(output(), result("proceed"));
+}
+
+TEST_F(RcptTest, NobodyElseIsSlower) {
+  settings.recipients.max_unknown = 1;
+  restart();
+  guess(1);
+  guess(2);
+  smtpd(report("link-connect|y|pass|192.0.2.2:99|192.0.2.9:25", "0b") + rcpt_to("x@example.com", "0b"));
+  EXPECT_EQ(output(), "filter-result|0b|70|proceed\n");
+}
+
+TEST_F(RcptTest, OurOwnUsersMayGuess) {
+  settings.recipients.max_unknown = 1;
+  restart();
+  smtpd(report("link-auth|pass|carol"));
+  for (int i = 0; i < 10; ++i) EXPECT_EQ(guess(i), result(unknown_answer));
+}
+
+TEST_F(RcptTest, WhoIsLeftToSmtpdCountsWhenSmtpdDoesNotKnowHimEither) {
+  settings.recipients = {false, false, false, 1};
+  restart();
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_EQ(guess(i), result("proceed"));
+    smtpd(accepted("u" + std::to_string(i) + "@example.org"));
+  }
+  EXPECT_EQ(guess(5), result("proceed"));
+  smtpd(report("tx-rcpt|00000001|permfail|u5@example.org"));
+  EXPECT_EQ(guess(6), "");
+  pass(1s);
+  EXPECT_EQ(output(), result("proceed"));
+}
+
+// ---- room for what has come
+
+TEST_F(RcptTest, RoomIsAskedForBesideTheScan) {
+  smtpd(mail_from(" SIZE=1"));
+  take("r@example.org");
+  smtpd(message());
+  EXPECT_EQ(lookups.at("r@example.org").size, 26U);
+  ASSERT_EQ(scans.size(), 1U);
+  verdict(1, "no action");
+  EXPECT_EQ(output(), "") << "not before it is known";
+  EXPECT_TRUE(found("r@example.org", Mailbox::known).ends_with("filter-dataline|0a|d0|.\n"));
+  smtpd(commit());
+  EXPECT_EQ(output(), "filter-result|0a|c0|proceed\n");
+}
+
+TEST_F(RcptTest, WhatIsKnownToFitIsNotAskedAgain) {
+  smtpd(mail_from(" SIZE=1000"));
+  take("r@example.org");
+  smtpd(message());
+  EXPECT_TRUE(lookups.empty());
+  verdict(1, "no action");
+  EXPECT_TRUE(output().ends_with("filter-dataline|0a|d0|.\n"));
+}
+
+TEST_F(RcptTest, WithoutSizesNobodyIsAskedAtTheEnd) {
+  settings.verify.sizes = false;
+  restart();
+  smtpd(mail_from());
+  take("r@example.org");
+  smtpd(message());
+  EXPECT_TRUE(lookups.empty());
+}
+
+TEST_F(RcptTest, RoomForNobodyIsARefusalThatWaitsForNoScan) {
+  for (const bool for_good : {false, true}) {
+    settings.recipients.refuse_full = for_good;
+    restart();
+    scans.clear();
+    cancelled.clear();
+    smtpd(mail_from());
+    take("r@example.org");
+    take("s@example.org");
+    smtpd(message());
+    EXPECT_EQ(found("r@example.org", Mailbox::full), "");
+    EXPECT_EQ(found("s@example.org", Mailbox::too_large), "filter-dataline|0a|d0|.\n");
+    EXPECT_EQ(cancelled, std::vector<ScanId>{scans.begin()->first});
+    smtpd(commit());
+    const std::string text = " The mailbox has no room for a message of this size";
+    EXPECT_EQ(output(),
+              "filter-result|0a|c0|reject|" + (for_good ? "552 5.2.2" + text : "452 4.2.2" + text + ", try again later") + "\n");
+    notes.clear();
+    smtpd(report("tx-rollback|00000001") + report("tx-reset|00000001"));
+    EXPECT_NE(notes.at(0).find(" full=2 "), std::string::npos) << notes.at(0);
+    smtpd(report("link-disconnect"));
+  }
+}
+
+TEST_F(RcptTest, RoomForSomeIsEnough) {
+  struct Row {
+    const char* other;
+    Mailbox room;
+  };
+  for (const Row& row :
+       {Row{"s@example.org", Mailbox::known}, {"s@example.org", Mailbox::unsure}, {"s@example.com", Mailbox::known}}) {
+    SCOPED_TRACE(row.other);
+    restart();
+    scans.clear();
+    smtpd(mail_from());
+    take("r@example.org");
+    take(row.other);
+    smtpd(message());
+    verdict(scans.begin()->first, "no action");
+    std::string said = found("r@example.org", Mailbox::full);
+    if (lookups.contains(row.other)) said += found(row.other, row.room);
+    EXPECT_TRUE(said.ends_with("filter-dataline|0a|d0|.\n"));
+    smtpd(commit());
+    EXPECT_EQ(output(), "filter-result|0a|c0|proceed\n");
+    notes.clear();
+    smtpd(done());
+    EXPECT_NE(notes.at(0).find(" full=1 "), std::string::npos) << notes.at(0);
+  }
+}
+
+TEST_F(RcptTest, SilenceAboutRoomHoldsNoMail) {
+  smtpd(mail_from());
+  take("r@example.org");
+  smtpd(message());
+  verdict(1, "no action");
+  pass(3s);
+  EXPECT_TRUE(output().ends_with("filter-dataline|0a|d0|.\n"));
+  EXPECT_EQ(found("r@example.org", Mailbox::full), "") << "too late";
+  smtpd(commit());
+  EXPECT_EQ(output(), "filter-result|0a|c0|proceed\n");
+}
+
+TEST_F(RcptTest, ARefusalDoesNotWaitForRoom) {
+  smtpd(mail_from());
+  take("r@example.org");
+  smtpd(message());
+  verdict(1, "reject");
+  EXPECT_EQ(output(), "filter-dataline|0a|d0|.\n");
+  EXPECT_EQ(found("r@example.org", Mailbox::full), "");
+  smtpd(commit());
+  EXPECT_EQ(output(), "filter-result|0a|c0|reject|554 5.7.1 Spam message rejected\n");
+}
+
+TEST_F(RcptTest, ATransactionThatEndsMeanwhileLeavesNothingBehind) {
+  for (const char* end : {"tx-reset|00000001", "link-disconnect"}) {
+    restart();
+    scans.clear();
+    smtpd(mail_from());
+    take("r@example.org");
+    smtpd(message());
+    verdict(scans.begin()->first, "no action");
+    smtpd(report(end));
+    EXPECT_EQ(found("r@example.org", Mailbox::known), "");
+    EXPECT_EQ(engine.next_deadline(), std::nullopt);
+  }
+}
+
+TEST_F(RcptTest, ARecipientGivenTwiceIsAskedAboutOnce) {
+  smtpd(mail_from());
+  take("r@example.org");
+  take("r@example.org");
+  smtpd(message());
+  EXPECT_EQ(lookups.size(), 1U);
+  EXPECT_EQ(found("r@example.org", Mailbox::full), "filter-dataline|0a|d0|.\n");
+}
+
+}  // namespace
+}  // namespace mailbridge::filter
