@@ -21,6 +21,11 @@ bool is_ascii(std::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; });
 }
 
+bool is_ascii(const Transaction& transaction) {
+  return is_ascii(transaction.sender) && std::all_of(transaction.recipients.begin(), transaction.recipients.end(),
+                                                     [](const Recipient& recipient) { return is_ascii(recipient.address); });
+}
+
 bool is_printable(std::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) { return c >= 0x20 && c < 0x7f; });
 }
@@ -45,11 +50,18 @@ std::string orcpt(const Recipient& recipient) {
   return parameter.size() <= max_orcpt ? parameter : std::string();
 }
 
+// What Dovecot would take for HELO and not silently leave at what it was.
 bool is_host_or_literal(std::string_view helo) {
-  return !helo.empty() && helo.size() <= 255 && std::all_of(helo.begin(), helo.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           std::string_view(".-_[]:").find(c) != std::string_view::npos;
-  });
+  constexpr std::size_t max_helo = 255;
+  const bool literal = helo.starts_with('[') && helo.ends_with(']');
+  char before = '.';
+  for (const char c : literal ? helo.substr(1, helo.size() - 2) : helo) {
+    const bool letdig = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+    if (!letdig && c != '.' && (literal ? c != ':' : c != '-' && c != '_')) return false;
+    if (c == '.' && before == '.') return false;
+    before = c;
+  }
+  return before != '.' && helo.size() <= max_helo;
 }
 
 // What can be told where these fields are listed.
@@ -225,6 +237,7 @@ void Client::sent(std::size_t n) {
     return;
   }
   if (phase_ == Phase::dot) dot_sent_ += n;
+  if (phase_ == Phase::talk) commands_sent_ += n;
   out_sent_ += n;
   if (out_sent_ == out_.size()) {
     out_.clear();
@@ -307,8 +320,8 @@ void Client::on_reply(const Reply& reply) {
     case Phase::done:
       return;
   }
-  if (!out_.empty() && (out_sent_ == 0 || expected_.size() == 1)) return lose("the server answered before it was asked");
   const Expected expected = expected_.front();
+  if (expected.end > commands_sent_) return lose("the server answered before it was asked");
   expected_.pop_front();
   on_expected(expected, reply);
   if (phase_ == Phase::talk && expected_.empty()) go_on();
@@ -379,8 +392,7 @@ void Client::on_xclient(const Reply& reply) {
     greeted_ = {.tls = greeted_.tls, .client = transaction_.client};
     return say("LHLO " + transaction_.helo, {Asked::lhlo});
   }
-  // Dovecot lists it to everybody behind a proxy of its own, and then trusts some. But mail of one client must not go in the name
-  // of another.
+  // Then the server's log has to do without. But mail of one client must not go in the name of another.
   if (greeted_.client) return lose("the server refuses XCLIENT");
   greeted_.xclient.clear();
 }
@@ -407,7 +419,7 @@ void Client::on_data(const Reply& reply) {
 // A reply while the mail is on its way. It ends the transaction: closing without the dot is what makes sure that nothing is
 // delivered.
 void Client::on_early(const Reply& reply) {
-  if (!reply.is(4) && !reply.is(5)) return fail_rest("the server answered before it had the whole mail");
+  if (!reply.is(4) && !reply.is(5)) return lose("the server answered before it had the whole mail");
   decide_rest(stage_, reply);
   stop();
 }
@@ -469,12 +481,8 @@ void Client::say_transaction() {
 }
 
 void Client::say_mail() {
-  const auto& recipients = transaction_.recipients;
   std::string line = "MAIL FROM:<" + transaction_.sender + ">";
-  if (greeted_.smtputf8 &&
-      !(is_ascii(transaction_.sender) &&
-        std::all_of(recipients.begin(), recipients.end(), [](const auto& recipient) { return is_ascii(recipient.address); })))
-    line += " SMTPUTF8";
+  if (greeted_.smtputf8 && !is_ascii(transaction_)) line += " SMTPUTF8";
   if (greeted_.eightbitmime && !transaction_.probe) line += " BODY=8BITMIME";
   if (greeted_.size && !transaction_.probe) line += " SIZE=" + std::to_string(transaction_.mail.size());
   say(line, {Asked::mail});
@@ -495,8 +503,11 @@ void Client::finish() {
   in_sync_ = transaction_.keep;
   leave(transaction_.keep ? std::string_view() : quit);
 }
+
 void Client::say(std::string_view line, Expected expected) {
   out_.append(line).append("\r\n");
+  commands_said_ += line.size() + 2;
+  expected.end = commands_said_;
   expected_.push_back(expected);
 }
 

@@ -164,6 +164,7 @@ class Client {
     Asked asked;
     std::size_t recipient = 0;
     bool orcpt = false;
+    std::size_t end = 0;  // of the command, in all that is said by commands
   };
   static Stage stage_of(Asked asked);
 
@@ -208,6 +209,8 @@ class Client {
   std::string out_;           // commands, or the dot
   std::size_t out_sent_ = 0;  // bytes of out_ that have left
   std::size_t dot_sent_ = 0;  // bytes of the dot that have left
+  std::size_t commands_said_ = 0;
+  std::size_t commands_sent_ = 0;
   std::deque<Expected> expected_;
   std::size_t said_ = 0;  // MAIL, each RCPT, DATA or RSET: how many of these are said
   std::vector<std::optional<Outcome>> outcomes_;

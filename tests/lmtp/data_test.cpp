@@ -95,6 +95,26 @@ TEST(DataEncoder, AHeadGoesInFrontOfTheEndOfAMessage) {
   EXPECT_EQ(encode(mail, 100), "X: 1\r\n..\r\n");
 }
 
+TEST(DataEncoder, AChunkIsTheMailButForItsEnd) {
+  for (const Row& row : rows) {
+    const Mail mail = mail_of(row.mail);
+    if (mail.size() == 0) continue;
+    std::string bytes;
+    while (bytes.size() < mail.size()) bytes += mail.bytes(bytes.size());
+    for (const std::size_t window : {2, 3, 7, 65536}) {
+      DataEncoder encoder(mail, Framing::chunk, window);
+      std::string out;
+      for (std::string_view piece = encoder.window(); !piece.empty(); piece = encoder.window()) {
+        out += piece;
+        encoder.consume(piece.size());
+      }
+      EXPECT_TRUE(encoder.complete());
+      out += encoder.end();
+      EXPECT_EQ(out, bytes) << row.name;
+    }
+  }
+}
+
 TEST(DataEncoder, AMessageThatFailedIsNeverComplete) {
   const auto message = std::make_shared<mail::Message>();
   message->append_line("a");
