@@ -301,7 +301,7 @@ void Client::on_reply(const Reply& reply) {
   if (reply.code == 421) {
     stale_ = reused_ && dot_sent_ == 0 && !settled();
     for (auto& outcome : outcomes_) {
-      if (!outcome) outcome = Outcome{stage_, reply, {}, dot_has_left && answered_ > 0};
+      if (!outcome) outcome = Outcome{stage_, reply, {}, dot_has_left};
     }
     return stop();
   }

@@ -22,9 +22,10 @@
 // had left. With BDAT (RFC 3030) the last chunk is what delivers, so its last bytes are held back, and all that is said here of
 // the dot is true of them.
 //
-// 421 is about the connection, never about a recipient; when some replies to the dot had been read, these stay and the rest is
-// unknown. A DATA that is accepted although no recipient was gets a lone dot, which RFC 2033 4.2 says is answered by nothing.
-// BDAT waits for all replies to RCPT, for such a BDAT must not be said at all.
+// 421 is about the connection, never about a recipient. After the dot it leaves what is unanswered unknown: Dovecot, when it is
+// stopped, ends a delivery and says 421 instead of what became of it. A DATA that is accepted although no recipient was gets a
+// lone dot, which RFC 2033 4.2 says is answered by nothing. BDAT waits for all replies to RCPT, for such a BDAT must not be said
+// at all.
 //
 // What a server says before it was asked can be no answer. On a connection that was kept it is usually its farewell: the client
 // is stale() then, and the transaction may be tried on a fresh connection, once.

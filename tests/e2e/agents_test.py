@@ -22,13 +22,13 @@ import sys
 import threading
 import unittest
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from stack import LIBEXEC, ROOT, Stack, descendants, enter
 
 sys.path.insert(0, str(ROOT / "tests/support"))
-from lmtp_server import CLOSE, COMMIT, DEAF, HALF_CLOSE, SAVED, SILENT, UNREAD, Server, words  # noqa: E402
+from lmtp_server import CAPABILITIES, CLOSE, COMMIT, DEAF, HALF_CLOSE, SAVED, SILENT, UNREAD, Server, words  # noqa: E402
 
 DOCUMENT = ROOT / "docs/delivery.md"
 PLACE = Path("/run/agents")
@@ -47,6 +47,7 @@ class Row:
     permanent: bool = False   # the server says, about this recipient or mail, what will be true tomorrow
     window: bool = False      # the reply to the dot does not come: nobody can know, and the mail must be tried again
     byte_by_byte: bool = False
+    capabilities: tuple = ("8BITMIME", "ENHANCEDSTATUSCODES", "PIPELINING")
     gives_up: float = 60.0    # seconds until SIGALRM; smtpd has 300
     options: str = ""         # of lda2lmtp
     environment: dict = field(default_factory=dict)  # a value of None takes the variable away
@@ -88,6 +89,23 @@ ALL = tuple(there)
 PATIENT = {"gives_up": 4.0, "options": "--timeout 3"}
 LARGE = b"Subject: large\n\n" + b"0123456789abcdef0123456789abcdef\n" * (4 * MIB // 33)
 
+MAILS = [
+    Row("empty", body=b""),
+    Row("a header and nothing else", body=b"Subject: nothing\n"),
+    Row("no line end at the end", body=BODY[:-1]),
+    Row("a line that is a dot, and commands below", body=BODY + b".\nMAIL FROM:<forged@example.org>\nRCPT TO:<bob@example.org>\nDATA\nsmuggled\n"),
+    Row("lines of dots", body=BODY + b"..\n...\n.a line\n"),
+    Row("CR LF line ends", body=BODY.replace(b"\n", b"\r\n")),
+    Row("bare CR", body=BODY + b"a\rb\n\r.\rc\r\rd\n"),
+    Row("NUL", body=BODY + b"before\0after\nnext\n"),
+    Row("8-bit", body=BODY + "Grüße, 世界\n".encode() + b"\xff\xfe\n"),
+    Row("a line of 1 MiB", body=BODY + b"x" * MIB + b"\n"),
+    Row("100 MiB", body=BODY + (b"0123456789abcdef" * 62 + b"12345\n..\n") * (100 * MIB // 1001)),
+]
+
+# What Dovecot lists, and lda2lmtp uses.
+BDAT = {"capabilities": CAPABILITIES, "agents": ("lda2lmtp",)}
+
 SECTIONS = {
     "The server refuses": [
         *stages("`421`", "421", "4.3.2 dovecot Shutting down", ALL),
@@ -103,6 +121,7 @@ SECTIONS = {
         Row("`552 5.3.4`, mail too big, to MAIL", {"mail": [b"552 5.3.4 Message size exceeds fixed limit"]}, permanent=True),
         Row("`554 5.7.1`, policy, to the dot", {"dot": [b"554 5.7.1 Rejected by policy"]}, permanent=True),
         Row("`552 5.3.4` while the mail is on its way, then closed", {"body": [UNREAD, b"552 5.3.4 Too big", CLOSE]}, LARGE, permanent=True),
+        Row("`421` to the dot, delivered", {"dot": [COMMIT, b"421 4.3.2 dovecot Shutting down", CLOSE]}, window=True),
         Row("`451` while the mail is on its way, then closed", {"body": [UNREAD, b"451 4.3.1 Disk full", CLOSE]}, LARGE),
         Row("`354` although no recipient was accepted, then nothing after the dot",
             {"rcpt": [b"550 5.1.1 <alice@example.org> User doesn't exist"], "dot": []}, permanent=True),
@@ -165,18 +184,21 @@ SECTIONS = {
         Row("`500` to QUIT", {"quit": [b"500 5.5.1 Unknown command"]}),
         Row("`421` right behind the reply to the dot", {"dot": [HALF_CLOSE, SAVED, b"421 4.3.2 dovecot Shutting down", CLOSE]}),
     ],
-    "The mail": [
-        Row("empty", body=b""),
-        Row("a header and nothing else", body=b"Subject: nothing\n"),
-        Row("no line end at the end", body=BODY[:-1]),
-        Row("a line that is a dot, and commands below", body=BODY + b".\nMAIL FROM:<forged@example.org>\nRCPT TO:<bob@example.org>\nDATA\nsmuggled\n"),
-        Row("lines of dots", body=BODY + b"..\n...\n.a line\n"),
-        Row("CR LF line ends", body=BODY.replace(b"\n", b"\r\n")),
-        Row("bare CR", body=BODY + b"a\rb\n\r.\rc\r\rd\n"),
-        Row("NUL", body=BODY + b"before\0after\nnext\n"),
-        Row("8-bit", body=BODY + "Grüße, 世界\n".encode() + b"\xff\xfe\n"),
-        Row("a line of 1 MiB", body=BODY + b"x" * MIB + b"\n"),
-        Row("100 MiB", body=BODY + (b"0123456789abcdef" * 62 + b"12345\n..\n") * (100 * MIB // 1001)),
+    "The mail": MAILS,
+    "With BDAT, which only lda2lmtp uses": [
+        *(replace(row, **BDAT) for row in MAILS),
+        Row("`550 5.1.1`, unknown user", {"rcpt": [b"550 5.1.1 <alice@example.org> User doesn't exist"]}, permanent=True, **BDAT),
+        Row("`503` to BDAT", {"body": [UNREAD, b"503 5.5.0 No valid recipients", CLOSE]}, LARGE, **BDAT),
+        Row("`552 5.3.4` while the mail is on its way, then closed", {"body": [UNREAD, b"552 5.3.4 Too big", CLOSE]}, LARGE, permanent=True,
+            **BDAT),
+        Row("`552 5.2.2`, mailbox full, after it", {"dot": [b"552 5.2.2 <alice@example.org> Quota exceeded"]}, permanent=True, **BDAT),
+        Row("`421` after it", {"dot": [b"421 4.3.2 dovecot Shutting down", CLOSE]}, **BDAT),
+        Row("closed in the middle of a large mail", {"body": [UNREAD, CLOSE]}, LARGE, **BDAT),
+        Row("closed after it, nothing delivered", {"dot": [CLOSE]}, **BDAT),
+        Row("closed after it, delivered, no reply", {"dot": [COMMIT, CLOSE]}, window=True, **BDAT),
+        Row("silent after it, delivered", {"dot": [COMMIT, SILENT]}, window=True, **BDAT, **PATIENT),
+        Row("reads no more of a large mail", {"body": [DEAF]}, LARGE, **BDAT, **PATIENT),
+        Row("`250` before the mail, nothing delivered", {"body": [b"250 2.0.0 Saved", SILENT]}, LARGE, **BDAT, **PATIENT),
     ],
     "The envelope": [
         Row("the null sender", sender=""),
@@ -196,7 +218,8 @@ SECTIONS = {
         Row("a socket without permission", before=lambda path: deserted(path, 0)),
         Row("a TCP port where nobody listens", before=lambda path: None, tcp=True),
         Row("standard input cannot be read", stdin="/"),
-        Row("TMPDIR cannot be written", environment={"TMPDIR": "/proc"}, body=LARGE),
+        Row("TMPDIR cannot be written, nor lda2lmtp's `--spool`", body=BODY + b"0123456789abcde\n" * MIB, environment={"TMPDIR": "/proc"},
+            options="--spool /proc"),
         Row("no memory for the mail", shell="ulimit -v 60000; ", body=BODY + b"0123456789abcde\n" * (4 * MIB)),
         Row("SIGTERM before the dot", {"data": [signal_agent(signal.SIGTERM), SILENT]}),
         Row("SIGSEGV before the dot", {"data": [signal_agent(signal.SIGSEGV), SILENT]}),
@@ -243,7 +266,7 @@ def attempt(agent, row, path, healthy=False):
     if row.before:
         row.before(path)
     else:
-        server = Server(path, row.script, byte_by_byte=row.byte_by_byte)
+        server = Server(path, row.script, capabilities=row.capabilities, byte_by_byte=row.byte_by_byte)
         server.given_up = threading.Event()  # smtpd has
         server.shell = queue.Queue()
     environment = {"PATH": "/usr/bin:/bin", "DOMAIN": row.recipient.partition("@")[2], "HOME": "/run/home/vmail",

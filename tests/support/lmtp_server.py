@@ -7,7 +7,7 @@ the Talk. The stages, in the order of a transaction:
 
     banner lhlo mail rcpt data body dot quit        also starttls, xclient, rset, noop, bdat (each chunk but the last)
 
-"rcpt <bob@example.org>" is for one recipient alone. "body" comes right after 354, before the mail is read. Where the script says
+"rcpt <bob@example.org>" is for one recipient alone. "body" comes before the mail is read, right after 354 or BDAT. Where the script says
 nothing the server does what Dovecot 2.3 does: it answers what has come in with one write, ends a mail at any LF "." LF, whatever the
 line ends, delivers, and says so once for each recipient.
 """
@@ -279,6 +279,7 @@ class Talk:
 
     def _bdat(self, rest):
         size, _, last = rest.partition(" ")
+        self.act("body", b"")
         while len(self.input) < int(size):
             if not self.fill():
                 raise Closed
