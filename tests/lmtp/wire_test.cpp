@@ -1,6 +1,7 @@
 #include "lmtp/wire.hpp"
 
 #include <exception>
+#include <future>
 #include <memory>
 #include <string>
 #include <vector>
@@ -430,14 +431,18 @@ TEST_F(WireReuse, AServerThatLeftInBetweenIsConnectedToOnceMore) {
   for (const auto& row : rows) {
     SCOPED_TRACE(row.what);
     int connections = 0;
+    std::promise<void> kept;
     ScriptedServer server([&](Peer& peer) {
       greet(peer);
       deliver_kept(peer);
-      if (++connections == 1) row.after(peer);
+      if (++connections > 1) return;
+      kept.get_future().wait();
+      row.after(peer);
     });
     Servers servers(conversations.io.get_executor(), {*parse_lmtp_endpoint(server.endpoint())}, {});
     Servers::Talk first = run(servers, {});
-    ASSERT_TRUE(first.kept);
+    EXPECT_TRUE(first.kept);
+    kept.set_value();
     const Servers::Talk second = run(servers, std::move(first.kept));
     EXPECT_TRUE(second.outcomes[0].delivered()) << second.outcomes[0].failure;
     server.finish();
