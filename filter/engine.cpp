@@ -506,13 +506,7 @@ void Engine::abandon(Session& session) {
 }
 
 void Engine::tick(TimePoint now) {
-  verifier_.tick(now);
-  take_from_verifier(now);
-  while (!slowed_.empty() && slowed_.begin()->first <= now) {
-    const QuestionId id = slowed_.begin()->second;
-    slowed_.erase(slowed_.begin());
-    answer_rcpt(id);
-  }
+  tick_verifier(now);
   start_scans(now);
   while (!scans_.empty() && scans_.begin()->second.until <= now) {
     give_up_scan(scans_.begin()->first, rspamd::ScanFailure::Kind::timed_out, "no verdict in time", now);

@@ -217,6 +217,7 @@ class Engine {
   void pass_unscanned(Session& session);
   void on_rcpt_to(Session& session, const RcptTo& event, TimePoint now);
   void on_tx_rcpt(Session& session, const TxRcpt& event);
+  void tick_verifier(TimePoint now);
   void take_from_verifier(TimePoint now);
   void rcpt_verified(QuestionId id, std::optional<Mailbox> mailbox, TimePoint now);
   void answer_rcpt(QuestionId id);

@@ -69,29 +69,51 @@ void Engine::on_rcpt_to(Session& session, const RcptTo& event, TimePoint now) {
 }
 
 void Engine::lookup_finished(LookupId id, Mailbox mailbox, std::string_view why, TimePoint now) {
-  verifier_.lookup_finished(id, mailbox, why, now);
+  try {
+    verifier_.lookup_finished(id, mailbox, why, now);
+  } catch (const std::bad_alloc&) {  // who waits for it is answered at the deadline
+  }
   take_from_verifier(now);
 }
 
-void Engine::take_from_verifier(TimePoint now) {
-  while (const auto answered = verifier_.take_answer()) {
-    if (rcpts_.contains(answered->id)) rcpt_verified(answered->id, answered->mailbox, now);
-    else room_known(answered->id, answered->mailbox);
+void Engine::tick_verifier(TimePoint now) {
+  try {
+    verifier_.tick(now);
+  } catch (const std::bad_alloc&) {  // until the next time
   }
-  for (StartLookup& lookup : verifier_.take_lookups()) commands_.emplace_back(std::move(lookup));
-  for (Note& said : verifier_.take_notes()) commands_.emplace_back(std::move(said));
+  take_from_verifier(now);
+  while (!slowed_.empty() && slowed_.begin()->first <= now) {
+    answer_rcpt(slowed_.begin()->second);
+    slowed_.erase(slowed_.begin());
+  }
+}
+
+void Engine::take_from_verifier(TimePoint now) {
+  try {
+    for (; verifier_.answer(); verifier_.drop_answer()) {
+      const auto [id, mailbox] = *verifier_.answer();
+      if (rcpts_.contains(id)) rcpt_verified(id, mailbox, now);
+      else room_known(id, mailbox);
+    }
+    for (StartLookup& lookup : verifier_.take_lookups()) commands_.emplace_back(std::move(lookup));
+    for (Note& said : verifier_.take_notes()) commands_.emplace_back(std::move(said));
+  } catch (const std::bad_alloc&) {  // a look-up that did not start is given up at its deadline
+  }
 }
 
 void Engine::rcpt_verified(QuestionId id, std::optional<Mailbox> mailbox, TimePoint now) {
   RcptQuestion& question = rcpts_.at(id);
   question.mailbox = mailbox;
-  if (question.not_before <= now) return answer_rcpt(id);
-  slowed_.emplace(question.not_before, id);
+  try {
+    if (question.not_before > now) return void(slowed_.emplace(question.not_before, id));
+  } catch (const std::bad_alloc&) {  // then at once
+  }
+  answer_rcpt(id);
 }
 
 void Engine::answer_rcpt(QuestionId id) {
-  const auto node = rcpts_.extract(id);
-  const RcptQuestion& question = node.mapped();
+  const auto asked = rcpts_.find(id);
+  const RcptQuestion& question = asked->second;
   const auto found = sessions_.find(question.session_key);
   Session* session = found == sessions_.end() ? nullptr : &found->second;
   std::string_view refusal = refusal_of(question.mailbox, question.address, settings_.recipients);
@@ -104,6 +126,7 @@ void Engine::answer_rcpt(QuestionId id) {
          : ends          ? "disconnect|"
                          : "reject|",
          refusal);
+  const auto answered = rcpts_.extract(asked);
   if (!session || !question.mailbox) return;
   try {
     counters_.add("rcpt", to_string(*question.mailbox));
@@ -111,7 +134,7 @@ void Engine::answer_rcpt(QuestionId id) {
     if (question.mailbox == Mailbox::known) session->tx.verified.insert(question.address);
     if (question.mailbox == Mailbox::unsure) ++session->tx.unverified;
     if (question.mailbox == Mailbox::unknown) session->left_to_smtpd = question.address;
-  } catch (const std::bad_alloc&) {  // it is answered, and the rest is not needed
+  } catch (const std::bad_alloc&) {  // smtpd has its answer
   }
 }
 

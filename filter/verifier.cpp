@@ -54,6 +54,9 @@ std::string_view to_string(Mailbox mailbox) {
   return {};
 }
 
+Verifier::Verifier(std::uint64_t random, VerifierBounds bounds)
+    : bounds_(bounds), random_(random), known_(bounds.known), unknown_(bounds.unknown), full_(bounds.full) {}
+
 void Verifier::use(VerifierSettings settings) {
   settings_ = std::move(settings);
   std::erase_if(domains_, [&](const auto& domain) { return !settings_.domains.contains(domain.first); });
@@ -67,17 +70,17 @@ bool Verifier::covers(std::string_view address) const {
 
 void Verifier::ask(QuestionId id, std::string_view address, std::size_t size, TimePoint now) {
   const auto question = questions_.emplace(id, Question{key_of(address), size, now, now + settings_.timeout}).first;
-  settle(id, question->second, now);
+  pursue(id, question->second, now);
 }
 
 void Verifier::forget(QuestionId id) { questions_.erase(id); }
 
 // Answers it, or sees to it that somebody finds out.
-void Verifier::settle(QuestionId id, const Question& question, TimePoint now) {
+void Verifier::pursue(QuestionId id, const Question& question, TimePoint now) {
   const std::string key = question.key;
   const std::size_t size = question.size;
   if (const auto mailbox = remembered(key, size, now)) {
-    answer(id, *mailbox);
+    settle(id, *mailbox);
     const Known* known = settings_.sizes ? nullptr : known_.find(key);
     if (mailbox == Mailbox::known && known && now >= known->since + known_well_for && !by_key_.contains(key) &&
         may_start_in_background()) {
@@ -87,7 +90,7 @@ void Verifier::settle(QuestionId id, const Question& question, TimePoint now) {
   }
   if (const auto asked = by_key_.find(key); asked != by_key_.end()) {
     lookups_.at(asked->second).questions.push_back(id);
-  } else if (silent(now) || lookups_.size() >= max_lookups) {
+  } else if (silent(now) || lookups_.size() >= bounds_.lookups) {
     give_up(id, now);
   } else {
     start(key, size, Lookup::For::question, now).questions.push_back(id);
@@ -105,7 +108,7 @@ std::optional<Mailbox> Verifier::remembered(const std::string& key, std::size_t 
   return std::nullopt;
 }
 
-void Verifier::answer(QuestionId id, Mailbox mailbox) {
+void Verifier::settle(QuestionId id, Mailbox mailbox) {
   answers_.push_back({id, mailbox});
   questions_.erase(id);
 }
@@ -113,7 +116,7 @@ void Verifier::answer(QuestionId id, Mailbox mailbox) {
 // Nobody will tell whether there is room; but whoever was there a while ago still is.
 void Verifier::give_up(QuestionId id, TimePoint now) {
   const Known* known = known_.find(questions_.at(id).key);
-  answer(id, known && now < known->since + known_for ? Mailbox::known : Mailbox::unsure);
+  settle(id, known && now < known->since + known_for ? Mailbox::known : Mailbox::unsure);
 }
 
 Verifier::Lookup& Verifier::start(const std::string& key, std::size_t size, Lookup::For purpose, TimePoint now) {
@@ -127,7 +130,7 @@ Verifier::Lookup& Verifier::start(const std::string& key, std::size_t size, Look
   return lookup;
 }
 
-bool Verifier::may_start_in_background() const { return !silent_until_ && background_ < max_background; }
+bool Verifier::may_start_in_background() const { return !silent_until_ && background_ < bounds_.background; }
 
 // Once the pause is over, one look-up finds out whether that has ended.
 bool Verifier::silent(TimePoint now) const { return silent_until_ && (now < *silent_until_ || !lookups_.empty()); }
@@ -150,7 +153,7 @@ void Verifier::lookup_finished(LookupId id, Mailbox mailbox, std::string_view wh
     const auto question = questions_.find(waiting);
     if (question == questions_.end()) continue;
     if (mailbox == Mailbox::unsure) give_up(waiting, now);
-    else settle(waiting, question->second, now);
+    else pursue(waiting, question->second, now);
   }
 }
 
@@ -234,13 +237,6 @@ std::optional<TimePoint> Verifier::next_deadline() const {
     next = next ? std::min(*next, due) : due;
   }
   return next;
-}
-
-std::optional<Verifier::Answer> Verifier::take_answer() {
-  if (answers_.empty()) return std::nullopt;
-  const Answer answer = answers_.front();
-  answers_.pop_front();
-  return answer;
 }
 
 std::vector<StartLookup> Verifier::take_lookups() { return std::exchange(wanted_, {}); }

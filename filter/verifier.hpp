@@ -45,6 +45,15 @@ struct VerifierSettings {
   Duration timeout = std::chrono::seconds(3);
 };
 
+// An entry takes some 200 bytes: 6 MB together.
+struct VerifierBounds {
+  std::size_t known = 20'000;
+  std::size_t unknown = 10'000;
+  std::size_t full = 2'000;
+  std::size_t lookups = 4'096;  // at once: beyond it there is no answer
+  std::size_t background = 16;  // of those, for nobody who waits
+};
+
 class Verifier {
  public:
   static constexpr Duration known_for = std::chrono::hours(1);
@@ -55,22 +64,16 @@ class Verifier {
   static constexpr Duration any_for = std::chrono::hours(24);
   static constexpr Duration not_any_for = std::chrono::hours(3);
   static constexpr Duration pause_when_silent = std::chrono::seconds(5);
-  // An entry takes some 200 bytes: 6 MB together.
-  static constexpr std::size_t max_known = 20'000;
-  static constexpr std::size_t max_unknown = 10'000;
-  static constexpr std::size_t max_full = 2'000;
-  static constexpr std::size_t max_lookups = 4'096;  // at once: beyond it there is no answer
-  static constexpr std::size_t max_background = 16;  // of those, for nobody who waits
 
   // `random` is what the local parts that nobody has are made of.
-  explicit Verifier(std::uint64_t random) : random_(random) {}
+  explicit Verifier(std::uint64_t random, VerifierBounds bounds = {});
 
   // From now on. What is known stays.
   void use(VerifierSettings settings);
 
   bool covers(std::string_view address) const;
 
-  // Answered by take_answer(), perhaps at once. `size` of the message, 0 when that is not known.
+  // Answered by answer(), perhaps at once. `size` of the message, 0 when that is not known.
   void ask(QuestionId id, std::string_view address, std::size_t size, TimePoint now);
   // The answer is of no interest any more.
   void forget(QuestionId id);
@@ -84,7 +87,9 @@ class Verifier {
     QuestionId id;
     Mailbox mailbox;
   };
-  std::optional<Answer> take_answer();
+  // The next answer, if there is one, until drop_answer().
+  const Answer* answer() const { return answers_.empty() ? nullptr : &answers_.front(); }
+  void drop_answer() { answers_.pop_front(); }
   std::vector<StartLookup> take_lookups();
   std::vector<Note> take_notes();
 
@@ -128,8 +133,8 @@ class Verifier {
   };
 
   std::optional<Mailbox> remembered(const std::string& key, std::size_t size, TimePoint now);
-  void settle(QuestionId id, const Question& question, TimePoint now);
-  void answer(QuestionId id, Mailbox mailbox);
+  void pursue(QuestionId id, const Question& question, TimePoint now);
+  void settle(QuestionId id, Mailbox mailbox);
   void give_up(QuestionId id, TimePoint now);
   Lookup& start(const std::string& key, std::size_t size, Lookup::For purpose, TimePoint now);
   bool may_start_in_background() const;
@@ -139,11 +144,12 @@ class Verifier {
   void ask_domain(const std::string& name, TimePoint now);
   void learn_of_domain(std::string_view key, Mailbox mailbox, TimePoint now);
 
+  VerifierBounds bounds_;
   VerifierSettings settings_;
   std::uint64_t random_;
-  Lru<Known> known_{max_known};
-  Lru<Unknown> unknown_{max_unknown};
-  Lru<Full> full_{max_full};
+  Lru<Known> known_;
+  Lru<Unknown> unknown_;
+  Lru<Full> full_;
   std::unordered_map<std::string, Domain> domains_;
   // None has more patience than a later one, so the first of either is the one due first.
   std::map<QuestionId, Question> questions_;

@@ -188,6 +188,69 @@ TEST(Memory, WhoWaitsIsAnsweredWhicheverAllocationFails) {
   }
 }
 
+// Recipients that smtpd asks about, one in a session that guesses, and whether there is room for their mail.
+TEST(Memory, ARecipientIsAnsweredWhicheverAllocationFails) {
+  const std::string id = "0123456789abcdef";
+  const auto ask = [&](const std::string& user) {
+    return "filter|0.7|1.2|smtp-in|rcpt-to|" + id + "|70|" + user + "-of-a-long-name@example.org\n";
+  };
+  std::vector<std::string> lines = conversation(id);
+  lines.insert(lines.begin() + 3, "report|0.7|1.2|smtp-in|protocol-client|" + id + "|MAIL FROM:<somebody@example.net> SIZE=10\n");
+  lines.insert(lines.begin() + 6, {ask("nobody"), ask("nobody-else"), ask("somebody-else")});
+  lines[9] = "report|0.7|1.2|smtp-in|tx-rcpt|" + id + "|00000001|ok|somebody-else-of-a-long-name@example.org\n";
+  Settings settings;
+  settings.verify = {{"example.org"}, true, std::chrono::seconds(3)};
+  settings.recipients.max_unknown = 1;
+  const rspamd::ScanResult passes = verdict("no action");
+  for (const bool answered : {true, false}) {
+    for (in_a_row = 1; in_a_row <= 40 && !HasFailure(); in_a_row = 2 * in_a_row + 1) {
+      bool all_worked = false;
+      std::size_t which = 1;
+      for (; !all_worked && !HasFailure(); ++which) {
+        Engine engine{settings};
+        mailbridge::testing::SmtpdHost host;
+        TimePoint now = t0;
+        const auto pump = [&] {
+          for (auto commands = engine.take_commands(); !commands.empty(); commands = engine.take_commands()) {
+            for (const Command& command : commands) {
+              if (const auto* scan = std::get_if<StartScan>(&command)) engine.scan_finished(scan->id, passes, now);
+              const auto* lookup = std::get_if<StartLookup>(&command);
+              if (!lookup || !answered) continue;
+              engine.lookup_finished(lookup->id, lookup->recipient.starts_with("nobody") ? Mailbox::unknown : Mailbox::known, "",
+                                     now);
+            }
+          }
+          for (std::string_view bytes = engine.output(); !bytes.empty(); bytes = engine.output()) {
+            const AllocationsWork again;
+            host.heard(bytes);
+            engine.written(bytes.size());
+          }
+        };
+        engine.receive("config|ready\n", now);
+        failing = which + in_a_row - 1;
+        for (const std::string& line : lines) {
+          {
+            const AllocationsWork again;
+            host.said(line);
+          }
+          engine.receive(line, now);
+          pump();
+          now += std::chrono::seconds(2);
+          engine.tick(now);
+          pump();
+          now += std::chrono::seconds(2);
+          engine.tick(now);
+          pump();
+        }
+        all_worked = std::exchange(failing, 0) >= in_a_row;
+        host.settled();
+        EXPECT_EQ(host.violations(), std::vector<std::string>{}) << "allocation " << which << ", " << in_a_row << " in a row";
+      }
+      EXPECT_GT(which, 50U);
+    }
+  }
+}
+
 // A reply of 100 MB, whatever it is made of: read until it is too much, or to its end, with a few times the cap at most.
 TEST(Memory, AReplysSizeDoesNotMatter) {
   struct Row {

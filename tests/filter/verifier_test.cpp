@@ -56,9 +56,9 @@ class VerifierTest : public testing::Test {
     return mailbox == known && lookup.size > room ? full : mailbox;
   }
   void collect() {
-    while (const auto answer = verifier.take_answer()) {
-      EXPECT_FALSE(answers.contains(answer->id)) << "answered twice";
-      answers.emplace(answer->id, answer->mailbox);
+    for (; verifier.answer(); verifier.drop_answer()) {
+      EXPECT_FALSE(answers.contains(verifier.answer()->id)) << "answered twice";
+      answers.emplace(verifier.answer()->id, verifier.answer()->mailbox);
     }
     for (StartLookup& lookup : verifier.take_lookups()) {
       looked_up.push_back(lookup.recipient);
@@ -202,7 +202,7 @@ TEST_F(VerifierTest, FewRefreshesAtATime) {
   pass(16min);
   count();
   for (int i = 0; i < 100; ++i) ask("u" + std::to_string(i) + "@example.org");
-  EXPECT_EQ(count(), Verifier::max_background);
+  EXPECT_EQ(count(), VerifierBounds().background);
   finish_all();
   ask("u99@example.org");
   EXPECT_EQ(count(), 1U);
@@ -407,9 +407,10 @@ TEST_F(VerifierTest, RoomIsAskedAboutWhateverTheDomainTakes) {
 // ---- bounds
 
 TEST_F(VerifierTest, WhoIsUnknownDoesNotCostWhoIsKnown) {
+  const VerifierBounds bounds;
   answer("alice@example.org");
-  for (std::size_t i = 0; i < Verifier::max_unknown + 1000; ++i) answer("x" + std::to_string(i) + "@example.org", 0, 0ms);
-  EXPECT_EQ(verifier.unknown(), Verifier::max_unknown);
+  for (std::size_t i = 0; i < bounds.unknown + 1000; ++i) answer("x" + std::to_string(i) + "@example.org", 0, 0ms);
+  EXPECT_EQ(verifier.unknown(), bounds.unknown);
   count();
   EXPECT_EQ(answer("alice@example.org"), known);
   EXPECT_EQ(answer("x1500@example.org"), unknown);
@@ -419,21 +420,23 @@ TEST_F(VerifierTest, WhoIsUnknownDoesNotCostWhoIsKnown) {
 }
 
 TEST_F(VerifierTest, EveryMemoryHasItsBound) {
+  const VerifierBounds bounds{200, 10, 20, 30, 5};
+  verifier = Verifier(7, bounds);
   use(true);
-  for (std::size_t i = 0; i < Verifier::max_known + 10; ++i) {
+  for (std::size_t i = 0; i < bounds.known + 10; ++i) {
     const std::string address = "k" + std::to_string(i) + "@example.org";
     mailboxes[address] = {i % 2 == 0 ? known : full, 1000};
     answer(address, 0, 0ms);
   }
-  EXPECT_EQ(verifier.full(), Verifier::max_full);
+  EXPECT_EQ(verifier.full(), bounds.full);
   pass(60s);
-  for (std::size_t i = 0; i < Verifier::max_known + 10; ++i) {
+  for (std::size_t i = 0; i < bounds.known + 10; ++i) {
     mailboxes["k" + std::to_string(i) + "@example.org"] = {known, 1000};
     answer("k" + std::to_string(i) + "@example.org", 0, 0ms);
   }
-  EXPECT_EQ(verifier.known(), Verifier::max_known);
-  for (std::size_t i = 0; i <= Verifier::max_lookups; ++i) ask("m" + std::to_string(i) + "@example.org");
-  EXPECT_EQ(verifier.lookups(), Verifier::max_lookups);
+  EXPECT_EQ(verifier.known(), bounds.known);
+  for (std::size_t i = 0; i <= bounds.lookups; ++i) ask("m" + std::to_string(i) + "@example.org");
+  EXPECT_EQ(verifier.lookups(), bounds.lookups);
   EXPECT_EQ(answers.at(last), unsure);
 }
 
