@@ -189,6 +189,11 @@ class App {
 
   void carry_out(CancelScan& command) { scanner_.cancel(command.id); }
   void carry_out(StartLookup& command) { engine_.lookup_finished(command.id, Mailbox::unsure, "there is no way to ask", now()); }
+  void carry_out(StartDelivery& command) {
+    const lmtp::Outcome nowhere{lmtp::Stage::connect, std::nullopt, "there is no way to deliver"};
+    engine_.delivery_finished(command.id, std::vector(command.transaction.recipients.size(), nowhere), {}, now());
+  }
+  void carry_out(CancelDelivery&) {}
   void carry_out(StartScan& command) { scanner_.start(std::move(command)); }
 
   // Once everything that is ready by now has been heard, so that what it leads to leaves in one piece.

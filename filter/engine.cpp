@@ -26,8 +26,6 @@ constexpr std::size_t symbols_logged = 5;
 constexpr std::size_t max_head = std::size_t{4} * 1024 * 1024;
 // A body that rspamd rewrites may get another encoding or a footer: it may be twice as large as the message, and this.
 constexpr std::size_t rewriting_slack = std::size_t{1024} * 1024;
-// The exchange with rspamd ends itself at the scan's deadline; should its driver be stuck, we do not wait for longer than this.
-constexpr Duration grace = std::chrono::seconds(1);
 
 constexpr std::string_view registrations =
     "register|report|smtp-in|link-connect\n"
@@ -156,12 +154,15 @@ void Engine::forget(std::uint64_t session_key) {
   const auto session = sessions_.find(session_key);
   if (session == sessions_.end()) return;
   const std::optional<ScanId> scan = session->second.tx.scan;
+  const std::optional<DeliveryId> delivery = session->second.tx.delivery;
+  const bool delivering = orphan_delivery(session->second.tx);
   forget_room_questions(session->second);
   const std::string id = std::move(session->second.id);
   sessions_.erase(session);
   const bool ran = scan && drop_scan(*scan);
   try {
     if (ran) commands_.emplace_back(CancelScan{*scan});
+    if (delivering) commands_.emplace_back(CancelDelivery{*delivery});
     note(Level::error, "session=" + id + " is given up: out of memory");
   } catch (const std::bad_alloc&) {  // then nobody hears of it, and the scan ends by itself
   }
@@ -377,11 +378,11 @@ void Engine::examine(Session& session, TimePoint now) {
   if (const auto skipped = settings_.classes.skip.first_of(holds)) {
     without_scan("skipped");
     append_field(tx.log, "class", to_string(*skipped));
-    return pass_unscanned(session);
+    return pass_unscanned(session, now);
   }
   if (tx.client_part.empty()) {  // there is nothing that rspamd could judge, and it does not
     without_scan("empty");
-    return pass_unscanned(session);
+    return pass_unscanned(session, now);
   }
   // smtpd is about to refuse it. So do we, for if it were complete after all it must pass neither unscanned nor empty.
   if (smtpd_max_size_ && tx.client_part.may_be_cut(*smtpd_max_size_)) {
@@ -401,16 +402,22 @@ void Engine::examine(Session& session, TimePoint now) {
 // Before the scan, so that rspamd sees, and signs, what leaves.
 void Engine::complete(Session& session) {
   Transaction& tx = session.tx;
-  const mail::Envelope& client = session.client;
-  if (!tx.message || client.mta_name.empty() || (!session.completed && client.user.empty())) return;
-  const std::string_view head = tx.message->head();
-  const std::string_view date = session.completed ? mail::received_date(head, tx.msgid) : std::string_view();
-  const std::string message_id =
-      session.completed && !tx.msgid.empty() ? "<" + tx.msgid + "." + session.id + "@" + client.mta_name + ">" : "";
-  auto completed = mail::as_submitted(head, {client.mta_name, date, message_id, smtpd_escapes_in_quotes_, max_dataline});
+  if (!tx.message || (!session.completed && session.client.user.empty())) return;
+  auto completed = as_submitted(session, tx.message->head());
   if (!completed) return;
   tx.message->replace_head(std::move(*completed));
   tx.size = tx.message->size();
+}
+
+// As smtpd will have it, or nothing when that is no other.
+std::optional<std::string> Engine::as_submitted(const Session& session, std::string_view head) const {
+  const mail::Envelope& client = session.client;
+  const std::string& msgid = session.tx.msgid;
+  if (client.mta_name.empty()) return std::nullopt;
+  const std::string_view date = session.completed ? mail::received_date(head, msgid) : std::string_view();
+  const std::string message_id =
+      session.completed && !msgid.empty() ? "<" + msgid + "." + session.id + "@" + client.mta_name + ">" : "";
+  return mail::as_submitted(head, {client.mta_name, date, message_id, smtpd_escapes_in_quotes_, max_dataline});
 }
 
 mail::Envelope Engine::envelope_of(const Session& session) const {
@@ -512,6 +519,7 @@ void Engine::tick(TimePoint now) {
     give_up_scan(scans_.begin()->first, rspamd::ScanFailure::Kind::timed_out, "no verdict in time", now);
     start_scans(now);
   }
+  give_up_deliveries(now);
 }
 
 std::optional<TimePoint> Engine::next_deadline() const {
@@ -520,6 +528,7 @@ std::optional<TimePoint> Engine::next_deadline() const {
   for (const auto* scans : {&waiting_, &scans_}) {
     if (!scans->empty() && (!next || scans->begin()->second.until < *next)) next = scans->begin()->second.until;
   }
+  if (!deliveries_.empty() && (!next || deliveries_.begin()->second.until < *next)) next = deliveries_.begin()->second.until;
   return next;
 }
 
@@ -560,27 +569,28 @@ void Engine::decide(Session& session, const rspamd::ScanResult& result, TimePoin
     tx.message = *result->rewritten_body;
     decision.body_from = 0;
   }
-  proceed(session, std::move(decision));
+  proceed(session, std::move(decision), now);
 }
 
-void Engine::pass_unscanned(Session& session) {
-  proceed(session, filter::pass_unscanned(session.tx.message->head(), {admd_, session.client.mta_name}));
+void Engine::pass_unscanned(Session& session, TimePoint now) {
+  proceed(session, filter::pass_unscanned(session.tx.message->head(), {admd_, session.client.mta_name}), now);
 }
 
-void Engine::proceed(Session& session, Decision decision) {
+void Engine::proceed(Session& session, Decision decision, TimePoint now) {
   Transaction& tx = session.tx;
+  if (!decision.not_said.empty()) append_field(tx.log, "instead_of", decision.not_said);
   tx.decision = std::move(decision);
-  if (tx.asked_for_room == 0) emit(session);
+  if (tx.asked_for_room == 0) pass_on(session, now);
 }
 
-void Engine::emit(Session& session) {
+void Engine::emit(Session& session, std::string mark, bool headers_only) {
   Transaction& tx = session.tx;
   Decision decision = *std::exchange(tx.decision, std::nullopt);
-  if (!decision.not_said.empty()) append_field(tx.log, "instead_of", decision.not_said);
+  if (headers_only) tx.message.reset();
   std::string prefix;
   append_answer_prefix(prefix, "filter-dataline", dialect_of(session.version), session.id, tx.data_token);
-  emissions_.push_back(
-      {session.key, std::move(prefix), std::move(decision.header_bytes), 0, std::move(tx.message), decision.body_from});
+  std::string head = std::move(mark.append(decision.header_bytes));
+  emissions_.push_back({session.key, std::move(prefix), std::move(head), 0, std::move(tx.message), decision.body_from});
   tx.answered = true;
 }
 
@@ -599,6 +609,7 @@ std::string_view Engine::on_commit(Session& session) {
   Transaction& tx = session.tx;
   if (!tx.answered) {  // smtpd asks only after our "."
     cancel_scan(tx);
+    cancel_delivery(tx);
     refuse(session, no_verdict);
   }
   return tx.refusal;
@@ -613,6 +624,7 @@ void Engine::cancel_scan(Transaction& tx) {
 void Engine::end_transaction(Session& session, std::string_view became) {
   Transaction& tx = session.tx;
   cancel_scan(tx);
+  cancel_delivery(tx);
   forget_room_questions(session);
   std::erase_if(emissions_, [&](const Emission& emission) { return emission.session_key == session.key; });
   if (!tx.log.empty()) {
@@ -622,6 +634,10 @@ void Engine::end_transaction(Session& session, std::string_view became) {
     counters_.add("answer", answer);
     counters_.add("result", became);
     append_field(tx.log, "result", became);
+    if (tx.delivered > 0 && became != "committed") {
+      tx.log_level = Level::error;
+      append_field(tx.log, "note", "delivered, but not taken by smtpd: the client may send it again");
+    }
     note(tx.log_level, std::move(tx.log));
   }
   tx = Transaction{};
@@ -630,6 +646,8 @@ void Engine::end_transaction(Session& session, std::string_view became) {
 void Engine::end_of_input() {
   for (auto& [key, session] : sessions_) end_session(session, "disconnected");
   sessions_.clear();
+  for (const auto& [id, delivery] : deliveries_) tell_of_orphan(delivery, {}, {});
+  deliveries_.clear();
 }
 
 std::string_view Engine::output() {
@@ -652,11 +670,13 @@ void Engine::refill() {
     }
     Emission& emission = emissions_.front();
     const bool in_head = emission.head_offset < emission.head.size();
-    std::string_view piece =
-        in_head ? std::string_view(emission.head).substr(emission.head_offset) : emission.message->from(emission.offset);
+    std::string_view piece = in_head            ? std::string_view(emission.head).substr(emission.head_offset)
+                             : emission.message ? emission.message->from(emission.offset)
+                                                : std::string_view();
     if (piece.empty()) {
       const auto session = sessions_.find(emission.session_key);
-      if (emission.message->failed() && session != sessions_.end()) {  // the commit of a forgotten one is refused anyway
+      if (emission.message && emission.message->failed() &&
+          session != sessions_.end()) {  // the commit of a forgotten one is refused anyway
         note_lost(session->second, *emission.message);
         session->second.tx.refusal = no_storage;
       }

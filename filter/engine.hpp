@@ -9,6 +9,9 @@
 // and with --verify for a third:
 //   rcpt-to     a recipient, before smtpd looks at it; answered when it is known whether Dovecot has a mailbox for it
 //               (filter/verifier.hpp), and later than that in a session that guesses.
+// With --deliver a message that is to pass goes to the mail store first (filter/delivery.hpp): what smtpd gets depends on what
+// came of that.
+//
 // A transaction lives from tx-begin (or its first data-line, which can overtake reports) to tx-reset or link-disconnect, which
 // also drop its scan. Scans are named by an id that is never used twice: a result whose transaction is gone is no error. Only so
 // many run at once; the others wait, and what they wait counts in their deadline.
@@ -41,6 +44,8 @@
 #include "filter/classes.hpp"
 #include "filter/client_part.hpp"
 #include "filter/counters.hpp"
+#include "filter/delivery.hpp"
+#include "filter/mailbox.hpp"
 #include "filter/policy.hpp"
 #include "filter/scan_queue.hpp"
 #include "filter/smtpd_line.hpp"
@@ -76,6 +81,7 @@ struct Settings {
   bool submission = false;  // do what smtpd would do to a submitted header section before the scan (mail/submission.hpp)
   VerifierSettings verify;
   RecipientPolicy recipients;
+  std::optional<DeliverySettings> delivery;  // while the client waits; none: it is left to smtpd's queue
   bool out_of_order = false;  // the configuration is broken: register, and answer every message with a temporary failure
 };
 
@@ -89,7 +95,7 @@ struct StartScan {
 struct CancelScan {
   ScanId id;
 };
-using Command = std::variant<StartScan, CancelScan, StartLookup, Note>;
+using Command = std::variant<StartScan, CancelScan, StartLookup, StartDelivery, CancelDelivery, Note>;
 
 class Engine {
  public:
@@ -104,6 +110,8 @@ class Engine {
   void scan_finished(ScanId id, const rspamd::ScanResult& result, TimePoint now, std::string_view server = {});
   // `why` is for the log, when it is unsure.
   void lookup_finished(LookupId id, Mailbox mailbox, std::string_view why, TimePoint now);
+  // One outcome for each recipient, by index. `server` is for the log.
+  void delivery_finished(DeliveryId id, const std::vector<lmtp::Outcome>& outcomes, std::string_view server, TimePoint now);
 
   // What is past its deadline is given up, what is due is answered. To be called at next_deadline() or soon after.
   void tick(TimePoint now);
@@ -143,6 +151,8 @@ class Engine {
     bool ended = false;       // smtpd's "." came
     bool answered = false;    // our "." is on its way
     std::optional<ScanId> scan;
+    std::optional<DeliveryId> delivery;
+    std::size_t delivered = 0;  // recipients that have it already
     Enforcement enforcement = Enforcement::all;
     std::string settings_id;  // rspamd's, by class; empty: rspamd chooses
     std::optional<TimePoint> scan_wanted;
@@ -168,7 +178,7 @@ class Engine {
     std::string prefix;
     std::string head;
     std::size_t head_offset;
-    std::shared_ptr<const mail::Message> message;
+    std::shared_ptr<const mail::Message> message;  // none: `head` is all
     std::size_t offset;
     std::size_t turn = 0;  // bytes since others had theirs
   };
@@ -192,6 +202,18 @@ class Engine {
     std::string address;
   };
 
+  struct Delivery {
+    std::optional<std::uint64_t> session_key;  // none: its transaction is gone, and all that is left is to tell what became of it
+    std::string about;                         // for the log
+    std::vector<std::string> recipients;
+    lmtp::MarkKey key;
+    TimePoint started;
+    TimePoint until;
+  };
+
+  // What a driver may need longer than it was given, before it is taken for stuck.
+  static constexpr Duration grace = std::chrono::seconds(1);
+
   void on_line(std::string_view line, bool cut, TimePoint now);
   void forget(std::uint64_t session_key);
   void abandon(Session& session);
@@ -203,6 +225,7 @@ class Engine {
   std::string_view on_commit(Session& session);
   void end_of_data(Session& session, TimePoint now);
   void complete(Session& session);
+  std::optional<std::string> as_submitted(const Session& session, std::string_view head) const;
   mail::Envelope envelope_of(const Session& session) const;
   void queue_scan(Session& session, TimePoint now);
   void give_up_scan(ScanId id, rspamd::ScanFailure::Kind kind, std::string_view why, TimePoint now);
@@ -214,7 +237,7 @@ class Engine {
   void note_lost(const Session& session, const mail::Message& message);
   void examine(Session& session, TimePoint now);
   void decide(Session& session, const rspamd::ScanResult& result, TimePoint now);
-  void pass_unscanned(Session& session);
+  void pass_unscanned(Session& session, TimePoint now);
   void on_rcpt_to(Session& session, const RcptTo& event, TimePoint now);
   void on_tx_rcpt(Session& session, const TxRcpt& event);
   void tick_verifier(TimePoint now);
@@ -225,12 +248,21 @@ class Engine {
   void count_unknown(Session& session);
   Duration slowness(const Session& session) const;
   void ask_for_room(Session& session, TimePoint now);
-  void room_known(QuestionId id, Mailbox mailbox);
-  void take_room(Session& session, const std::string& address, Mailbox mailbox);
+  void room_known(QuestionId id, Mailbox mailbox, TimePoint now);
+  void take_room(Session& session, const std::string& address, Mailbox mailbox, TimePoint now);
   void forget_room_questions(Session& session);
   void end_session(Session& session, std::string_view became);
-  void proceed(Session& session, Decision decision);
-  void emit(Session& session);
+  void proceed(Session& session, Decision decision, TimePoint now);
+  void pass_on(Session& session, TimePoint now);
+  std::vector<std::string> deliverable(const Session& session, std::string_view head) const;
+  void start_delivery(Session& session, std::vector<std::string> recipients, TimePoint now);
+  void take_outcomes(Session& session, const Delivery& delivery, const std::vector<lmtp::Outcome>& outcomes,
+                     std::string_view server, TimePoint now);
+  void tell_of_orphan(const Delivery& delivery, const std::vector<lmtp::Outcome>& outcomes, std::string_view server);
+  void give_up_deliveries(TimePoint now);
+  bool orphan_delivery(Transaction& tx);
+  void cancel_delivery(Transaction& tx);
+  void emit(Session& session, std::string mark = {}, bool headers_only = false);
   void cancel_scan(Transaction& tx);
   void end_transaction(Session& session, std::string_view became);
   void refill();
@@ -257,6 +289,8 @@ class Engine {
   std::map<QuestionId, RcptQuestion> rcpts_;
   std::set<std::pair<TimePoint, QuestionId>> slowed_;  // those of rcpts_ that are only to be answered
   std::map<QuestionId, RoomQuestion> rooms_;
+  std::map<DeliveryId, Delivery> deliveries_;  // none is due before an earlier one
+  DeliveryId next_delivery_ = 1;
   std::list<Emission> emissions_;
   std::string out_;
   std::size_t out_from_ = 0;

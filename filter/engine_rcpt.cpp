@@ -93,7 +93,7 @@ void Engine::take_from_verifier(TimePoint now) {
     for (; verifier_.answer(); verifier_.drop_answer()) {
       const auto [id, mailbox] = *verifier_.answer();
       if (rcpts_.contains(id)) rcpt_verified(id, mailbox, now);
-      else room_known(id, mailbox);
+      else room_known(id, mailbox, now);
     }
     for (StartLookup& lookup : verifier_.take_lookups()) commands_.emplace_back(std::move(lookup));
     for (Note& said : verifier_.take_notes()) commands_.emplace_back(std::move(said));
@@ -181,18 +181,18 @@ void Engine::ask_for_room(Session& session, TimePoint now) {
   }
 }
 
-void Engine::room_known(QuestionId id, Mailbox mailbox) {
+void Engine::room_known(QuestionId id, Mailbox mailbox, TimePoint now) {
   const auto node = rooms_.extract(id);
   if (node.empty()) return;
   Session& session = sessions_.at(node.mapped().session_key);
   try {
-    take_room(session, node.mapped().address, mailbox);
+    take_room(session, node.mapped().address, mailbox, now);
   } catch (const std::bad_alloc&) {
     abandon(session);
   }
 }
 
-void Engine::take_room(Session& session, const std::string& address, Mailbox mailbox) {
+void Engine::take_room(Session& session, const std::string& address, Mailbox mailbox, TimePoint now) {
   Transaction& tx = session.tx;
   --tx.asked_for_room;
   counters_.add("room", to_string(mailbox));
@@ -206,7 +206,7 @@ void Engine::take_room(Session& session, const std::string& address, Mailbox mai
     cancel_scan(tx);
     refuse(session, settings_.recipients.refuse_full ? no_room_for_good : no_room_later);
   } else if (tx.decision) {
-    emit(session);
+    pass_on(session, now);
   }
 }
 

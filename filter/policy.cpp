@@ -112,6 +112,7 @@ struct Plan {
   Spam spam = Spam::no;
   const ActionRule* subject = nullptr;
   std::string_view named;  // in X-Rspamd-Action, by which Sieve can act where smtpd cannot
+  bool discard = false;
 };
 
 void mark(Plan& plan, const ActionRule& rule) {
@@ -136,6 +137,7 @@ Plan plan_for(const rspamd::Verdict& verdict, const ActionMap& actions, Enforcem
   }
   if (!rule) {
     plan.named = action;
+    plan.discard = action == "discard" && enforcement == Enforcement::all;
     return plan;
   }
   switch (rule->what) {
@@ -256,6 +258,7 @@ Decision decide(std::string_view message, const rspamd::ScanResult& result, cons
   Decision decision;
   decision.refusal = std::move(plan.refusal);
   decision.not_said = plan.not_said;
+  decision.discard = plan.discard;
   if (!decision.refusal.empty()) return decision;
   HeaderDecision headers(message, names);
   decision.body_from = headers.body_from();

@@ -47,6 +47,7 @@ enum class Enforcement {
 
 struct Decision {
   std::string refusal;                       // empty: proceed; otherwise "554 5.7.1 text", as smtpd wants it after reject|
+  bool discard = false;                      // rspamd wants it thrown away without a word, and nothing is set against that
   std::string not_said;                      // the refusal that would have been given, but for the Enforcement
   std::string header_bytes;                  // the header section as it leaves; meaningless with a refusal
   bool body_unusable = false;                // rspamd's rewritten body cannot be used, and that decided as no verdict does

@@ -36,6 +36,7 @@ std::string without_blanks(std::string_view text) {
 // Received: from HELO (…)\n\tby HOST (OpenSMTPD) with ESMTP id 2ac23942[ (TLS…)][\n\tfor <…>];\n\tDATE
 // The client has chosen the first line, and no line end in it.
 bool is_of_message(const mail::Field& received, std::string_view msgid) {
+  if (msgid.empty()) return false;
   const std::size_t by = received.raw.find("\n\tby ");
   if (by == std::string_view::npos) return false;
   const std::string_view line = received.raw.substr(by + 1, received.raw.find('\n', by + 1) - by);
@@ -44,6 +45,11 @@ bool is_of_message(const mail::Field& received, std::string_view msgid) {
   const std::string_view rest = line.substr(id + 4);
   return rest.starts_with(msgid) &&
          (rest.size() == msgid.size() || std::string_view(" ;\r\n").find(rest[msgid.size()]) != std::string_view::npos);
+}
+
+auto topmost_received(const mail::HeaderSection& section) {
+  return std::find_if(section.fields.begin(), section.fields.end(),
+                      [](const mail::Field& field) { return iequals(field.name, "Received"); });
 }
 
 // Of a mark that is sealed, hence written by us.
@@ -66,6 +72,12 @@ Result<MarkKey> MarkKey::parse(std::string_view text) {
   return MarkKey(bytes);
 }
 
+bool can_be_marked(std::string_view head, std::string_view msgid) {
+  const mail::HeaderSection section = mail::parse_headers(head);
+  const auto received = topmost_received(section);
+  return received != section.fields.end() && is_of_message(*received, msgid);
+}
+
 std::string seal(const MarkKey& key, std::string_view msgid, const std::vector<std::string>& recipients) {
   std::string text(before_id);
   text += msgid;
@@ -85,9 +97,9 @@ bool Mark::names(std::string_view recipient) const {
 
 std::optional<Mark> find_mark(std::string_view mail, const MarkKey& key) {
   const mail::HeaderSection section = mail::parse_headers(mail);
-  const auto is = [](std::string_view name) { return [name](const mail::Field& field) { return iequals(field.name, name); }; };
-  const auto received = std::find_if(section.fields.begin(), section.fields.end(), is("Received"));
-  const auto field = std::find_if(section.fields.begin(), received, is(mark_name));
+  const auto received = topmost_received(section);
+  const auto field =
+      std::find_if(section.fields.begin(), received, [](const mail::Field& one) { return iequals(one.name, mark_name); });
   if (field == received) return std::nullopt;
   Mark mark{static_cast<std::size_t>(field->raw.data() - mail.data()), field->raw.size(), {}};
   if (received == section.fields.end() || field->raw.size() > max_mark) return mark;

@@ -45,6 +45,9 @@ class MarkKey {
 // What one recipient adds to a mark.
 constexpr std::size_t marked_size(std::string_view recipient) { return recipient.size() + 6; }
 
+// Whether the mark of a message with this id would count on top of this header section: its topmost Received field is smtpd's.
+bool can_be_marked(std::string_view head, std::string_view msgid);
+
 // The field, its lines ended by CRLF. Recipients hold neither blanks nor angle brackets (mail::normalised_address).
 std::string seal(const MarkKey& key, std::string_view msgid, const std::vector<std::string>& recipients);
 

@@ -108,6 +108,15 @@ TEST(Mark, BelowTheTraceItIsNone) {
   }
 }
 
+TEST(Mark, OnlyAMessageOfSmtpdCanBeMarked) {
+  EXPECT_TRUE(can_be_marked(received + rest, "2ac23942"));
+  EXPECT_TRUE(can_be_marked("X-Spam: Yes\r\n" + received, "2ac23942"));
+  EXPECT_FALSE(can_be_marked(received, "2ac23943"));
+  EXPECT_FALSE(can_be_marked(received, ""));
+  EXPECT_FALSE(can_be_marked("Received: by somebody else\r\n" + received, "2ac23942"));
+  EXPECT_FALSE(can_be_marked(rest, "2ac23942"));
+}
+
 TEST(Mark, AnotherKeyMakesAnotherSeal) {
   const MarkKey other = key_of("fedcba9876543210fedcba9876543210");
   const std::string mail = seal(key, "2ac23942", {"a@x"}) + received;
