@@ -269,7 +269,7 @@ D> 354 go\r
      {},
      two_of_three + "D> 250 a\\r\nD> 421 gone\\r\n",
      "dot250 rcpt550 dot421?"},
-    {"421 instead of them", to(three), {}, two_of_three + "D> 421 gone\\r\n", "dot421 rcpt550 dot421"},
+    {"421 instead of them", to(three), {}, two_of_three + "D> 421 gone\\r\n", "dot421? rcpt550 dot421?"},
     {"garbage between them", to(three), {}, two_of_three + "D> 250 a\\r\nD> what\\r\n", "dot250 rcpt550 dot?"},
     {"silence between them", to(three), {}, two_of_three + "D> 250 a\\r\nD! timed_out\n", "dot250 rcpt550 dot?"},
     {"an early refusal is for all that are left",
