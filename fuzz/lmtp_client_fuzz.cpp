@@ -4,8 +4,8 @@
 // server says, D! an ending, T time, and the length of each D< line, which is how many bytes the client may say before the next
 // arrival. Input without any D line is taken as the bytes of the server.
 //
-// What must hold: 0 only after a 2xx that came when the whole dot had left; what left as the mail is the mail, encoded, or a
-// beginning of it, and the dot only after all of it; every talk ends with its last ending; a step asks for something.
+// What must hold: 0 only after a 2xx that came when the whole dot had left; what left as the mail is the mail, encoded or as a
+// chunk, or a beginning of it, and the dot only after all of it; every talk ends with its last ending; a step asks for something.
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
@@ -28,17 +28,24 @@ void require(bool holds, const char* what) {
   std::abort();
 }
 
-// The encoder again, in the plainest way.
-std::string encoded(std::string_view mail) {
-  std::string wire;
+// The mail on the wire, made in the plainest way, and what ends it there.
+struct Wire {
+  std::string body, end;
+};
+Wire wire(std::string_view mail, bool chunk) {
+  Wire wire;
+  std::size_t size = 0;
   while (!mail.empty()) {
     const std::size_t lf = mail.find('\n');
     std::string_view line = mail.substr(0, lf);
     mail.remove_prefix(lf == std::string_view::npos ? mail.size() : lf + 1);
     if (lf != std::string_view::npos && line.ends_with('\r')) line.remove_suffix(1);
-    if (line.starts_with('.')) wire += '.';
-    wire.append(line).append("\r\n");
+    if (line.starts_with('.') && !chunk) wire.body += '.';
+    wire.body.append(line).append("\r\n");
+    size += line.size() + 2;
   }
+  wire.end = chunk ? "\r\n" : ".\r\n";
+  if (chunk) wire.body = "BDAT " + std::to_string(size) + " LAST\r\n" + wire.body.substr(0, wire.body.size() - 2);
   return wire;
 }
 
@@ -76,7 +83,7 @@ class Talk {
   }
   void say(std::string_view bytes) {
     next();
-    const bool whole_dot = dot_ == ".\r\n";
+    const bool whole_dot = dot_ == wire(mail_, body_.starts_with("BDAT ")).end;
     const bool settled = client_.settled();
     client_.receive(bytes);
     if (!settled && client_.settled() && client_.outcome(0).delivered()) {
@@ -101,10 +108,10 @@ class Talk {
     require(client_.settled(), "an outcome when Done");
     const int status = lmtp::exit_status(client_.outcome(0));
     require(status != 0 || said_success_, "0 only after a 2xx for the recipient");
-    const std::string wire = encoded(mail_);
-    require(wire.starts_with(body_), "what left is the mail");
-    require(dot_.empty() || body_ == wire, "the dot stands behind the whole mail");
-    require(std::string_view(".\r\n").starts_with(dot_), "the dot is a dot");
+    const auto [body, end] = wire(mail_, body_.starts_with("BDAT "));
+    require(body.starts_with(body_), "what left is the mail");
+    require(dot_.empty() || body_ == body, "the dot stands behind the whole mail");
+    require(end.starts_with(dot_), "the dot is a dot");
     const std::string line = lmtp::last_line(client_.outcome(0), "r@y", "unix:/run/lmtp");
     require(line.size() <= lmtp::max_last_line, "the last line is bounded");
     require(std::all_of(line.begin(), line.end(), [](char c) { return c >= 0x20 && c < 0x7f; }), "the last line is printable");

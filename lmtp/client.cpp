@@ -389,7 +389,8 @@ void Client::on_starttls(const Reply& reply) {
 
 void Client::on_xclient(const Reply& reply) {
   if (reply.is(2)) {
-    greeted_ = {.tls = greeted_.tls, .client = transaction_.client};
+    introduced_ = true;
+    greeted_ = {.tls = greeted_.tls, .client = tellable(*transaction_.client, greeted_.xclient)};
     return say("LHLO " + transaction_.helo, {Asked::lhlo});
   }
   // Then the server's log has to do without. But mail of one client must not go in the name of another.
@@ -435,12 +436,10 @@ void Client::go_on() {
     if (greeted_.starttls) return say("STARTTLS", {Asked::starttls});
     return fail_rest("the server does not offer STARTTLS");
   }
-  if (transaction_.client && transaction_.client != greeted_.client) {
+  if (transaction_.client && !introduced_) {
     const ClientInfo client = tellable(*transaction_.client, greeted_.xclient);
-    if (greeted_.client && !replaces(client, tellable(*greeted_.client, greeted_.xclient))) {
-      return lose("the connection speaks for another client");
-    }
-    if (client != ClientInfo()) return say(xclient(client), {Asked::xclient});
+    if (greeted_.client && !replaces(client, *greeted_.client)) return lose("the connection speaks for another client");
+    if (client != greeted_.client.value_or(ClientInfo())) return say(xclient(client), {Asked::xclient});
   }
   say_transaction();
 }

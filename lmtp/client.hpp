@@ -100,7 +100,7 @@ struct Greeted {
   std::vector<std::string> xclient = {};  // the fields that are listed
   bool orcpt_refused = false;             // where it was not listed, either
   bool tls = false;                       // since STARTTLS
-  std::optional<ClientInfo> client = {};  // whom XCLIENT named
+  std::optional<ClientInfo> client = {};  // what XCLIENT told
 };
 
 // Why an address cannot be written between '<' and '>'; empty when it can.
@@ -217,6 +217,7 @@ class Client {
   std::vector<std::optional<Outcome>> outcomes_;
   std::vector<std::size_t> accepted_;  // recipients that await a final reply, in order
   std::size_t answered_ = 0;           // of accepted_
+  bool introduced_ = false;            // XCLIENT was accepted
   bool in_sync_ = false;               // all replies are read
   bool stale_ = false;
   bool fresh_ = true;              // patience starts anew at the next step

@@ -590,6 +590,9 @@ D> 503 x\r
     {"a server keeps the name that the next client has not", for_client({"192.0.2.9", "", "ESMTP", "1"}, to({{"a@x"}})), labelled,
      "", "mail! stale"},
 
+    {"XCLIENT is not listed any more", for_client(another, to({{"a@x"}})), Greeted{.pipelining = true, .client = someone}, "",
+     "mail! stale"},
+
     // ORCPT
     {"the original recipient",
      to({{"a@x", "A+b=c@x"}, {"b@x"}}),
@@ -847,7 +850,7 @@ TEST(Client, WhatIsKeptOfAConnection) {
   EXPECT_TRUE(done(client));
   const auto greeted = client.reusable();
   ASSERT_TRUE(greeted);
-  EXPECT_EQ(greeted->client, someone);
+  EXPECT_EQ(greeted->client, (ClientInfo{"192.0.2.1", "", "", ""}));
   EXPECT_EQ(greeted->xclient, (std::vector<std::string>{"ADDR", "HELO"}));
   EXPECT_TRUE(greeted->pipelining && greeted->eightbitmime && greeted->size && greeted->dsn && greeted->chunking &&
               greeted->smtputf8);
