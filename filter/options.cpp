@@ -49,6 +49,9 @@ struct Values {
   std::string quota_status;
   double verify_timeout = 3;
   unsigned max_unknown = 10;
+  bool deliver = false;
+  double deliver_timeout = 60;
+  std::string mark_key;
   std::vector<std::string> networks;
   std::vector<std::string> recipients;
   std::vector<std::string> skip;
@@ -244,6 +247,15 @@ void declare(CLI::App& app, Values& values) {
   row("--max-unknown", values.max_unknown, "NUMBER", whole_number(0, 1000),
       "How many unknown recipients a session may have before it is answered slower. After twice as many it is disconnected; 0 is "
       "no end.");
+  app.add_flag("--deliver", values.deliver,
+               "Deliver over LMTP while the client waits, to those recipients that Dovecot has accepted. It goes with `--lmtp`, "
+               "`--verify` and `--mark-key`; see `Delivery in the session` below.");
+  row("--deliver-timeout", values.deliver_timeout, "SECONDS", seconds_up_to(600),
+      "How long the client may wait for that delivery, after the scan. From 0.1 to 600. A delivery that is not under way in half "
+      "that time is left to smtpd's queue.");
+  row("--mark-key", values.mark_key, "FILE", {},
+      "The key by which lda2lmtp believes what the filter says has been delivered. A file with at least 32 bytes, as `openssl "
+      "rand -hex 32` prints them, that the filter and all agents can read; `lda2lmtp --mark-key` is given the same.");
   app.add_flag("--allow-rewritten-body", values.allow_rewritten_body,
                "Let rspamd replace the body of a message. Without this option a body that its rules rewrote is only logged, see "
                "`Rewritten bodies` below.");
@@ -347,9 +359,23 @@ Result<void> take_recipients(const Values& values, AppSettings& settings) {
   return {};
 }
 
+// A key that is there is looked at with or without --deliver.
+Result<void> take_delivery(const Values& values, AppSettings& settings) {
+  if (values.deliver && (values.verify.empty() || values.mark_key.empty()))
+    return fail(Errc::malformed, "--deliver goes with --lmtp, --verify and --mark-key");
+  if (values.mark_key.empty()) return {};
+  const auto text = app::read_file(values.mark_key);
+  if (!text) return fail(text.error().code, "--mark-key: " + text.error().what);
+  auto key = lmtp::MarkKey::parse(*text);
+  if (!key) return fail(key.error().code, "--mark-key: " + values.mark_key + ": " + key.error().what);
+  if (values.deliver) settings.engine.delivery = DeliverySettings{std::move(*key), seconds(values.deliver_timeout)};
+  return {};
+}
+
 Result<AppSettings> settings_of(const Values& values) {
   AppSettings settings;
   if (auto taken = take_recipients(values, settings); !taken) return tl::unexpected(std::move(taken.error()));
+  if (auto taken = take_delivery(values, settings); !taken) return tl::unexpected(std::move(taken.error()));
   auto classes = class_settings(values);
   if (!classes) return tl::unexpected(std::move(classes.error()));
   settings.engine.classes = std::move(*classes);
