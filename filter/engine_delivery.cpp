@@ -154,9 +154,9 @@ void Engine::take_outcomes(Session& session, const Delivery& delivery, const std
 
 // Its transaction ended before it did.
 void Engine::tell_of_orphan(const Delivery& delivery, const std::vector<lmtp::Outcome>& outcomes, std::string_view server) {
-  const Conclusion conclusion = conclude(delivery.recipients.size(), outcomes);
-  if (conclusion.delivered == 0 && !conclusion.unknown) return;
   try {
+    const Conclusion conclusion = conclude(delivery.recipients.size(), outcomes);
+    if (conclusion.delivered == 0 && !conclusion.unknown) return;
     std::string line = delivery.about;
     append_field(line, "delivered", share(conclusion.delivered, delivery.recipients.size()));
     if (!server.empty()) append_field(line, "lmtp", server);
@@ -174,7 +174,10 @@ void Engine::give_up_deliveries(TimePoint now) {
   while (!deliveries_.empty() && deliveries_.begin()->second.until <= now) {
     const DeliveryId id = deliveries_.begin()->first;
     delivery_finished(id, {}, {}, now);
-    commands_.emplace_back(CancelDelivery{id});
+    try {
+      commands_.emplace_back(CancelDelivery{id});
+    } catch (const std::bad_alloc&) {  // then it ends by itself
+    }
   }
 }
 
@@ -186,8 +189,9 @@ bool Engine::orphan_delivery(Transaction& tx) {
 }
 
 void Engine::cancel_delivery(Transaction& tx) {
-  const std::optional<DeliveryId> id = tx.delivery;
-  if (orphan_delivery(tx)) commands_.emplace_back(CancelDelivery{*id});
+  if (!tx.delivery) return;
+  commands_.emplace_back(CancelDelivery{*tx.delivery});
+  orphan_delivery(tx);
 }
 
 }  // namespace mailbridge::filter

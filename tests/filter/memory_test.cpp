@@ -251,6 +251,78 @@ TEST(Memory, ARecipientIsAnsweredWhicheverAllocationFails) {
   }
 }
 
+// Handed to the mail store, with every outcome, and with none. Nobody is told that it was refused who has it, and what is marked
+// has been delivered.
+TEST(Memory, ADeliveryIsAnsweredWhicheverAllocationFails) {
+  using lmtp::Outcome;
+  const std::string id = "0123456789abcdef";
+  const Outcome saved{lmtp::Stage::dot, lmtp::Reply{250, "2.0.0", {"<somebody-else> a long session id Saved"}}, {}};
+  const Outcome full{lmtp::Stage::dot, lmtp::Reply{552, "5.2.2", {"<somebody-else> a long text about a quota"}}, {}};
+  const Outcome down{lmtp::Stage::connect, std::nullopt, "nobody listens there, which is a long text"};
+  std::vector<std::string> lines = conversation(id);
+  for (auto line = lines.begin(); line != lines.end(); ++line) {
+    if (line->find("Received: by us") == std::string::npos) continue;
+    const std::string by =
+        "filter|0.7|1.2|smtp-in|data-line|" + id + "|d0|\tby mx.example.org (OpenSMTPD) with ESMTP id 00000001;\n";
+    line = lines.insert(line + 1, by);
+  }
+  lines.insert(lines.begin() + 5, "filter|0.7|1.2|smtp-in|rcpt-to|" + id + "|70|somebody-else@example.org\n");
+  lines.insert(lines.begin() + 3, "report|0.7|1.2|smtp-in|protocol-server|" + id + "|250-SIZE 36700160\n");
+  Settings settings;
+  settings.verify = {{"example.org"}, false, std::chrono::seconds(3)};
+  settings.delivery = DeliverySettings{lmtp::MarkKey::parse("0123456789abcdef0123456789abcdef").value(), std::chrono::seconds(3)};
+  const rspamd::ScanResult passes = verdict("no action");
+  for (const std::vector<Outcome>& outcomes : std::vector<std::vector<Outcome>>{{saved}, {full}, {down}, {}}) {
+    for (in_a_row = 1; in_a_row <= 40 && !HasFailure(); in_a_row = 2 * in_a_row + 1) {
+      bool all_worked = false;
+      std::size_t which = 1;
+      bool was_started = false;
+      for (; !all_worked && !HasFailure(); ++which) {
+        Engine engine{settings};
+        mailbridge::testing::SmtpdHost host;
+        TimePoint now = t0;
+        const auto pump = [&] {
+          for (auto commands = engine.take_commands(); !commands.empty(); commands = engine.take_commands()) {
+            for (const Command& command : commands) {
+              if (const auto* scan = std::get_if<StartScan>(&command)) engine.scan_finished(scan->id, passes, now);
+              if (const auto* lookup = std::get_if<StartLookup>(&command))
+                engine.lookup_finished(lookup->id, Mailbox::known, "", now);
+              const auto* delivery = std::get_if<StartDelivery>(&command);
+              was_started = was_started || delivery;
+              if (delivery && !outcomes.empty()) engine.delivery_finished(delivery->id, outcomes, "unix:/run/dovecot/lmtp", now);
+            }
+          }
+          for (std::string_view bytes = engine.output(); !bytes.empty(); bytes = engine.output()) {
+            const AllocationsWork again;
+            host.heard(bytes);
+            engine.written(bytes.size());
+          }
+        };
+        engine.receive("config|ready\n", now);
+        failing = which + in_a_row - 1;
+        for (const std::string& line : lines) {
+          {
+            const AllocationsWork again;
+            host.said(line);
+          }
+          engine.receive(line, now);
+          pump();
+          if (!line.empty()) continue;
+          now += std::chrono::seconds(5);
+          engine.tick(now);
+          pump();
+        }
+        all_worked = std::exchange(failing, 0) >= in_a_row;
+        host.settled();
+        EXPECT_EQ(host.violations(), std::vector<std::string>{}) << "allocation " << which << ", " << in_a_row << " in a row";
+        EXPECT_EQ(engine.sessions(), 0U);
+      }
+      EXPECT_TRUE(was_started);
+      EXPECT_GT(which, 50U);
+    }
+  }
+}
+
 // A reply of 100 MB, whatever it is made of: read until it is too much, or to its end, with a few times the cap at most.
 TEST(Memory, AReplysSizeDoesNotMatter) {
   struct Row {
