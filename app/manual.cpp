@@ -23,14 +23,16 @@ std::size_t sentence(std::string_view text) {
   return text.size();
 }
 
+// Without its markup.
+std::string first_sentence(std::string_view description) {
+  std::string text(description.substr(0, sentence(description)));
+  if (text.ends_with('.')) text.pop_back();
+  std::erase(text, '`');
+  return text;
+}
+
 class Help : public CLI::Formatter {
-  std::string make_option_desc(const CLI::Option* option) const override {
-    std::string text = option->get_description();
-    text.resize(sentence(text));
-    if (text.ends_with('.')) text.pop_back();
-    std::erase(text, '`');
-    return text;
-  }
+  std::string make_option_desc(const CLI::Option* option) const override { return first_sentence(option->get_description()); }
 };
 
 class Mdoc {
@@ -130,22 +132,58 @@ std::string value(std::string_view type) {
 void shorten_help(CLI::App& app) { app.formatter(std::make_shared<Help>()); }
 
 std::string manual_list(const CLI::App& app) {
+  std::vector<std::string> kept;  // what the views point into
+  kept.reserve(app.get_options().size() * 2);
+  std::vector<OptionText> options;
+  for (const CLI::Option* option : app.get_options()) {
+    if (option->get_lnames().empty()) continue;
+    const int most = option->get_items_expected_max();
+    const auto takes = most == 0                               ? OptionText::nothing
+                       : most > 1                              ? OptionText::values
+                       : option->get_items_expected_min() == 0 ? OptionText::optional_value
+                                                               : OptionText::value;
+    const std::string& type = kept.emplace_back(option->get_type_name());
+    const std::string& default_value = kept.emplace_back(option->get_default_str());
+    options.push_back({option->get_snames().empty() ? '\0' : option->get_snames()[0][0], option->get_lnames()[0], type, takes,
+                       default_value, option->get_description()});
+  }
+  return manual_list(options);
+}
+
+std::string manual_list(const std::vector<OptionText>& options) {
   Mdoc mdoc;
   mdoc.macro(".Bl -tag -width Ds");
-  for (const CLI::Option* option : app.get_options()) {
-    if (option->get_lnames().empty() || option->get_lnames()[0] == "help") continue;
-    const bool flag = option->get_items_expected_max() == 0;
-    const bool short_too = !option->get_snames().empty();
-    const std::string argument = flag ? "" : value(option->get_type_name());
-    mdoc.macro(".It Fl " + (short_too ? option->get_snames()[0] + " , " : "") + "-" + option->get_lnames()[0] +
-               (option->get_items_expected_min() == 0 && !flag ? " Op" : "") + argument);
-    mdoc.text(option->get_description());
-    const std::string default_value = option->get_default_str();
-    if (!flag && !default_value.empty()) mdoc.text("The default is `" + default_value + "`.");
-    if (option->get_items_expected_max() > 1) mdoc.text("May be given several times; an array in the configuration file.");
+  for (const OptionText& option : options) {
+    if (option.name == "help") continue;
+    std::string item = ".It Fl ";
+    if (option.letter != 0) item.append(1, option.letter).append(" , ");
+    item.append("-").append(option.name);
+    if (option.takes == OptionText::optional_value) item += " Op";
+    if (option.takes != OptionText::nothing) item += value(option.type);
+    mdoc.macro(item);
+    mdoc.text(option.text);
+    if (option.takes != OptionText::nothing && !option.default_value.empty())
+      mdoc.text("The default is `" + std::string(option.default_value) + "`.");
+    if (option.takes == OptionText::values) mdoc.text("May be given several times; an array in the configuration file.");
   }
   mdoc.macro(".El");
   return mdoc.page;
+}
+
+std::string help(const OptionTable& table) {
+  constexpr std::size_t column = 42;
+  std::string text(table.about);
+  text.append("\nusage: ").append(table.program).append(" [option ...]\n\n");
+  for (const OptionText& option : table.texts()) {
+    std::string line = option.letter == 0 ? "      " : std::string("  -") + option.letter + ", ";
+    line.append("--").append(option.name);
+    if (!option.type.empty()) line.append(" ").append(option.type);
+    line.resize(std::max(line.size() + 2, column), ' ');
+    line.append(first_sentence(option.text));
+    if (!option.default_value.empty()) line.append(" [").append(option.default_value).append("]");
+    text.append(line).append("\n");
+  }
+  return text;
 }
 
 }  // namespace mailbridge::app

@@ -2,6 +2,9 @@
 #pragma once
 
 #include <string>
+#include <vector>
+
+#include "app/option_table.hpp"
 
 namespace CLI {
 class App;
@@ -16,5 +19,9 @@ void shorten_help(CLI::App& app);
 // is literal, --name another option, a line end begins a paragraph. The default, and that an option may be given several times,
 // are added.
 std::string manual_list(const CLI::App& app);
+std::string manual_list(const std::vector<OptionText>& options);
+
+// The text of --help.
+std::string help(const OptionTable& table);
 
 }  // namespace mailbridge::app

@@ -10,10 +10,7 @@
 
 #include <CLI/CLI.hpp>
 
-#define TOML_EXCEPTIONS 0
-#define TOML_HEADER_ONLY 1  // Debian's shared libtomlplusplus would cost the agent a third of its start
-#include <toml++/toml.h>
-
+#include "app/toml_file.hpp"
 #include "base/text.hpp"
 
 namespace mailbridge::app {
@@ -27,69 +24,28 @@ std::string_view without_name(std::string_view what, const std::string& name) {
   return what;
 }
 
-std::optional<std::string> scalar(const toml::node& node) {
-  if (const auto* text = node.as_string()) return text->get();
-  if (const auto* number = node.as_integer()) return std::to_string(number->get());
-  if (const auto* flag = node.as_boolean()) return flag->get() ? "true" : "false";
-  if (const auto* number = node.as_floating_point()) {
-    char digits[32];  // std::to_chars(double) would have the agent load libm, a twentieth of its start
-    std::snprintf(digits, sizeof digits, "%.15g", number->get());
-    return std::string(digits);
-  }
-  return std::nullopt;
-}
-
-class File {
- public:
-  explicit File(const std::string& path) : path_(path) {}
-
-  Result<void> apply_to(CLI::App& app) const {
-    const auto text = read_file(path_);
-    if (!text) return tl::unexpected(text.error());
-    const toml::parse_result parsed = toml::parse(*text, path_);
-    if (!parsed) return wrong(parsed.error().source(), {}, parsed.error().description());
-    for (const auto& [key, node] : parsed.table()) {
-      if (auto applied = apply(app, std::string(key.str()), node); !applied) return applied;
-    }
-    return {};
-  }
-
- private:
-  tl::unexpected<Fault> wrong(const toml::source_region& at, std::string_view key, std::string_view what) const {
-    std::string line = path_ + ":" + std::to_string(at.begin.line) + ": ";
-    if (!key.empty()) line.append(key).append(": ");
-    line += what;
-    return fail(Errc::malformed, printable(line, max_shown));
-  }
-
-  Result<void> apply(CLI::App& app, const std::string& key, const toml::node& node) const {
-    const std::string name = "--" + key;
-    CLI::Option* option = app.get_option_no_throw(name);
-    if (!option || !option->get_configurable()) return wrong(node.source(), key, "no such option");
-    std::vector<std::string> values;
-    if (const auto* array = node.as_array(); array && option->get_items_expected_max() > 1) {
-      for (const toml::node& item : *array) {
-        auto value = scalar(item);
-        if (!value) return wrong(item.source(), key, "an array of plain values is wanted");
-        values.push_back(std::move(*value));
-      }
-    } else if (auto value = scalar(node)) {
-      values.push_back(std::move(*value));
-    } else {
-      return wrong(node.source(), key, "one plain value is wanted");
-    }
+Result<void> apply_file(CLI::App& app, const std::string& path) {
+  const auto option_of = [&app](std::string_view key) {
+    CLI::Option* option = app.get_option_no_throw("--" + std::string(key));
+    return option && option->get_configurable() ? option : nullptr;
+  };
+  const auto kind = [&](std::string_view key) {
+    const CLI::Option* option = option_of(key);
+    return !option ? TomlKey::unknown : option->get_items_expected_max() > 1 ? TomlKey::several : TomlKey::one;
+  };
+  const auto take = [&](std::string_view key, std::vector<std::string> values) -> std::string {
+    CLI::Option* option = option_of(key);
     if (option->count() > 0) return {};
     try {
       for (std::string& value : values) option->add_result(std::move(value));
       option->run_callback();
     } catch (const CLI::ParseError& error) {
-      return wrong(node.source(), key, without_name(error.what(), name));
+      return std::string(without_name(error.what(), "--" + std::string(key)));
     }
     return {};
-  }
-
-  const std::string& path_;
-};
+  };
+  return read_toml(path, kind, take);
+}
 
 }  // namespace
 
@@ -121,7 +77,7 @@ Result<std::optional<std::string>> read_options(CLI::App& app, int argc, const c
     return fail(Errc::malformed, printable(error.what(), max_shown));
   }
   if (!file.empty()) {
-    if (auto applied = File(file).apply_to(app); !applied) return tl::unexpected(std::move(applied.error()));
+    if (auto applied = apply_file(app, file); !applied) return tl::unexpected(std::move(applied.error()));
   }
   return std::nullopt;
 }

@@ -1,4 +1,4 @@
-// argv, then a TOML file with the same names, for both programs.
+// argv, then a TOML file with the same names, by CLI11.
 #pragma once
 
 #include <optional>

@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "base/endpoint.hpp"
 #include "lmtp/client.hpp"
@@ -26,10 +27,10 @@ constexpr std::chrono::seconds max_time_to_dot{240};
 constexpr std::size_t max_memory = std::size_t{8} * 1024 * 1024;
 
 struct Request {
-  std::string sender;     // empty for the null sender
-  std::string recipient;  // as RCPT TO gets it
-  std::string original;   // as the client gave it; empty when not known
-  Endpoint lmtp;
+  std::string sender;           // empty for the null sender
+  std::string recipient;        // as RCPT TO gets it
+  std::string original;         // as the client gave it; empty when not known
+  std::vector<Endpoint> lmtp;   // at least one; tried in order
   Duration timeout = max_time;  // for everything, from the agent's start
   bool keep_trace = false;      // smtpd's Return-Path and Delivered-To stay
   std::string spool;            // the directory for what of a mail does not fit into max_memory
@@ -50,27 +51,29 @@ class Agent {
 
   const Request& request() const { return request_; }
   TimePoint end_by() const { return start_ + request_.timeout; }
-  TimePoint dot_by() const;                   // five sixths of the time, and never beyond max_time_to_dot
-  TimePoint connect_by(TimePoint now) const;  // a few seconds, and not beyond dot_by()
+  TimePoint dot_by() const;  // five sixths of the time, and never beyond max_time_to_dot
 
-  // Standard input to its end. What is left of it after smtpd's own lines is what client() will send.
+  // Standard input to its end.
   void take_mail(std::shared_ptr<const mail::Message> mail, TimePoint now);
-  // The transaction, once connected. `helo` is our host name.
-  Client& connected(std::string_view helo, TimePoint now);
-  // It came to nothing before there was a conversation: `stage` is input or connect.
-  void failed(Stage stage, std::string why, TimePoint now);
+  // It cannot be read.
+  void no_mail(std::string why, TimePoint now);
 
-  // After failed(), or when the client is Done.
+  // What is left of the mail without smtpd's own lines, for the recipient. `helo` is our host name.
+  Transaction transaction(std::string_view helo) const;
+  Patience patience() const { return {.dot_by = dot_by(), .reply_by = end_by()}; }
+  // What came of it at `server`, and how long it took.
+  void finished(Outcome outcome, std::string server, const std::array<Duration, stages>& spent);
+
+  // After no_mail() or finished().
   Report report() const;
 
  private:
   Request request_;
   TimePoint start_;
-  TimePoint since_ = start_;
   std::shared_ptr<const mail::Message> mail_;
+  std::optional<Outcome> outcome_;
+  std::string server_;  // that gave it
   std::array<Duration, stages> spent_{};
-  std::optional<Client> client_;
-  std::optional<Outcome> failure_;
 };
 
 }  // namespace mailbridge::lmtp

@@ -5,19 +5,19 @@
 #include <fcntl.h>
 #include <nss.h>
 #include <signal.h>
-#include <sys/stat.h>
 #include <syslog.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <exception>
-#include <filesystem>
 #include <stdexcept>
 #include <system_error>
 #include <utility>
+#include <variant>
+#include <vector>
 
 #include <asio/co_spawn.hpp>
 #include <asio/io_context.hpp>
@@ -27,8 +27,7 @@
 #include "lmtp/input.hpp"
 #include "lmtp/mda_guard.hpp"
 #include "lmtp/options.hpp"
-#include "net/connect.hpp"
-#include "net/converse.hpp"
+#include "lmtp/wire.hpp"
 
 namespace mailbridge::lmtp {
 namespace {
@@ -110,97 +109,57 @@ std::string host_name() {
   return gethostname(name, sizeof name - 1) == 0 ? name : "";
 }
 
-std::string owner_and_mode(const struct stat& status) {
-  char mode[8];
-  std::snprintf(mode, sizeof mode, "%04o", static_cast<unsigned>(status.st_mode & 07777U));
-  return "owner " + std::to_string(status.st_uid) + ":" + std::to_string(status.st_gid) + " mode " + mode;
+bool is_tcp(const Endpoint& endpoint) { return std::holds_alternative<TcpEndpoint>(endpoint); }
+
+// OpenSSL is left alone unless a server wants it: its start is longer than that of all else.
+Result<Ways> ways_to(const Settings& settings) {
+  Ways ways{.source = settings.source, .tls_name = settings.tls_name, .starttls = settings.starttls};
+  const auto wants_tls = [](const Endpoint& endpoint) { return is_tcp(endpoint) && std::get<TcpEndpoint>(endpoint).tls; };
+  const std::vector<Endpoint>& servers = settings.request.lmtp;
+  if (settings.starttls || std::any_of(servers.begin(), servers.end(), wants_tls)) {
+    auto context = net::TlsContext::load(settings.tls_files);
+    if (!context) return tl::unexpected(std::move(context.error()));
+    ways.tls = std::move(*context);
+  }
+  return ways;
 }
 
-// smtpd runs agents with the recipient's or the action's uid and that user's primary group only, so who may use the socket is the
-// usual trouble: name both sides.
-std::string permission_denied(const std::string& path) {
-  std::string what = "no permission for uid=" + std::to_string(geteuid()) + " gid=" + std::to_string(getegid()) + ": ";
-  struct stat status {};
-  if (stat(path.c_str(), &status) == 0) return what + "socket " + owner_and_mode(status);
-  for (std::filesystem::path up = std::filesystem::path(path).parent_path(); up.has_relative_path(); up = up.parent_path()) {
-    if (stat(up.c_str(), &status) == 0) return what + "directory " + up.string() + " " + owner_and_mode(status);
-  }
-  return what + std::strerror(EACCES);
-}
-
-std::string connect_failure(const Endpoint& endpoint, const net::ConnectError& error) {
-  const auto* local = std::get_if<UnixEndpoint>(&endpoint);
-  if (local && error.number == EACCES) return permission_denied(local->path);
-  if (local && error.number == ENOENT) return "no such socket: is Dovecot running, and does it listen for LMTP there?";
-  if (error.number == ECONNREFUSED) return "nobody listens there: is Dovecot running?";
-  return "cannot connect: " + error.what;
-}
-
-// The client, its dot guarded and its outcome noted as soon as it is known.
-class Guarded {
- public:
-  Guarded(Client& client, const Policies& policies, const MdaGuard& mda) : client_(client), policies_(policies), mda_(mda) {}
-
-  Step next(TimePoint now) {
-    Step step = client_.next(now);
-    if (client_.before_dot()) {
-      const std::string refusal = mda_.refusal();
-      dot_allowed = refusal.empty() ? 1 : 0;
-      client_.permit_dot(refusal);
-      step = client_.next(now);
-    }
-    return step;
-  }
-  void sent(std::size_t n) { client_.sent(n); }
-  void receive(std::string_view bytes) {
-    client_.receive(bytes);
-    note();
-  }
-  void end(const Ending& ending) {
-    client_.end(ending);
-    note();
-  }
-
- private:
-  void note() {
-    if (!client_.settled()) return;
-    status_now = exit_status(client_.outcome(0), policies_);
-    settled = 1;
-  }
-
-  Client& client_;
-  const Policies& policies_;
-  const MdaGuard& mda_;
-};
-
-asio::awaitable<void> deliver(Agent& agent, const MdaGuard& mda) {
-  const Endpoint& lmtp = agent.request().lmtp;
-  auto socket = co_await net::connect(lmtp, agent.connect_by(Clock::now()));
-  if (!socket) {
-    agent.failed(Stage::connect, connect_failure(lmtp, socket.error()), Clock::now());
-    co_return;
-  }
-  Guarded machine(agent.connected(host_name(), Clock::now()), agent.request().policies, mda);
-  co_await net::converse(*socket, machine);
+asio::awaitable<void> deliver(Agent& agent, Servers& servers, const MdaGuard& mda) {
+  const Servers::Hooks hooks{.refusal =
+                                 [&] {
+                                   std::string refusal = mda.refusal();
+                                   dot_allowed = refusal.empty() ? 1 : 0;
+                                   return refusal;
+                                 },
+                             .heard =
+                                 [&](const Client& client) {
+                                   if (!client.settled() || client.outcome(0).may_try_elsewhere()) return;
+                                   status_now = exit_status(client.outcome(0), agent.request().policies);
+                                   settled = 1;
+                                 }};
+  auto talk = co_await servers.talk(agent.transaction(host_name()), agent.patience(), hooks);
+  agent.finished(std::move(talk.outcomes.front()), std::move(talk.server), talk.spent);
 }
 
 // Names are looked up in /etc/hosts and DNS, which glibc does by itself, whatever nsswitch.conf(5) asks for: the modules it names
 // are shared objects, and a statically linked program that loads them can crash (libnss_myhostname does it).
 void look_names_up_without_modules() { __nss_configure_lookup("hosts", "files dns"); }
 
-void run(Agent& agent) {
+void run(Agent& agent, Ways ways) {
   const MdaGuard mda(getppid());
-  if (std::holds_alternative<TcpEndpoint>(agent.request().lmtp)) look_names_up_without_modules();
+  const std::vector<Endpoint>& lmtp = agent.request().lmtp;
+  if (std::any_of(lmtp.begin(), lmtp.end(), is_tcp)) look_names_up_without_modules();
   try {
     agent.take_mail(read_mail(agent.request()), Clock::now());
   } catch (const std::runtime_error& error) {  // bad_alloc is none
-    return agent.failed(Stage::input, error.what(), Clock::now());
+    return agent.no_mail(error.what(), Clock::now());
   }
   // Never destroyed: that would wait for a look-up that hangs in Asio's resolver thread.
   auto& io = *new asio::io_context(1);
+  auto& servers = *new Servers(io.get_executor(), lmtp, std::move(ways));
   std::exception_ptr thrown;
   bool ended = false;
-  asio::co_spawn(io, deliver(agent, mda), [&](std::exception_ptr exception) {
+  asio::co_spawn(io, deliver(agent, servers, mda), [&](std::exception_ptr exception) {
     thrown = std::move(exception);
     ended = true;
   });
@@ -222,7 +181,7 @@ int main_of_agent(int argc, char** argv) {
   catch_signals();
   openlog("lda2lmtp", LOG_PID, LOG_MAIL);
   const auto read =
-      read_request({argv, argv + argc}, {environment("SENDER"), environment("RECIPIENT"), environment("USER"),
+      read_settings({argv, argv + argc}, {environment("SENDER"), environment("RECIPIENT"), environment("USER"),
                                          environment("LOCAL"), environment("DOMAIN"), environment("ORIGINAL_RECIPIENT")});
   if (!read) return refuse(read.error().what);
   if (const auto* text = std::get_if<Text>(&*read)) {
@@ -231,11 +190,14 @@ int main_of_agent(int argc, char** argv) {
     return std::fflush(stdout) == 0 && isatty(STDIN_FILENO) != 0 ? 0 : exit_temporary;
   }
   if (!has_input) return refuse("standard input is closed");
-  Agent agent(std::get<Request>(*read), start);
+  auto& settings = std::get<Settings>(*read);
+  auto ways = ways_to(settings);
+  if (!ways) return refuse(ways.error().what);
+  Agent agent(std::move(settings.request), start);
   // The last resort, should standard input never end. It replaces the alarm of smtpd's child where the agent was exec'd in its
   // place.
   alarm(static_cast<unsigned>(std::chrono::ceil<std::chrono::seconds>(agent.request().timeout).count()) + 2);
-  run(agent);
+  run(agent, std::move(*ways));
   const Report report = agent.report();
   status_now = report.status;
   settled = 1;

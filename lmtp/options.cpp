@@ -1,137 +1,172 @@
 #include "lmtp/options.hpp"
 
-#include <cmath>
-#include <initializer_list>
+#include <cstdlib>
 #include <utility>
 
-#include <CLI/CLI.hpp>
-
 #include "app/manual.hpp"
-#include "app/options.hpp"
+#include "app/option_table.hpp"
 
 namespace mailbridge::lmtp {
 namespace {
-
-// A value of -s or -r that holds '@' is an address, also when it looks like an option: with `-s %{sender}` in smtpd.conf a
-// stranger chooses that word, and must not choose our options.
-std::vector<std::string> with_addresses_bound(const std::vector<std::string>& argv) {
-  std::vector<std::string> bound;
-  for (std::size_t i = 0; i < argv.size(); ++i) {
-    const bool sender = argv[i] == "-s" || argv[i] == "--sender";
-    const bool receiver = argv[i] == "-r" || argv[i] == "--receiver";
-    if (i > 0 && (sender || receiver) && i + 1 < argv.size() && argv[i + 1].find('@') != std::string::npos) {
-      bound.push_back((sender ? "--sender=" : "--receiver=") + argv[i + 1]);
-      ++i;
-    } else {
-      bound.push_back(argv[i]);
-    }
-  }
-  return bound;
-}
 
 std::string without_brackets(std::string address) {
   if (address.size() >= 2 && address.front() == '<' && address.back() == '>') return address.substr(1, address.size() - 2);
   return address;
 }
 
-// As written; each has passed its validator.
+// As written, each valid.
 struct Values {
-  std::string sender, receiver;
-  std::string lmtp = std::string(default_endpoint);
-  std::string rcpt = "recipient";
+  std::optional<std::string> sender, receiver;
+  std::vector<std::string> lmtp;
+  std::string lmtp_source, lmtp_ca, lmtp_name, lmtp_cert, lmtp_cert_key;
+  bool lmtp_starttls = false;
+  std::string rcpt, delimiter, fold;
   bool strip_detail = false;
-  std::string delimiter = "+";
-  std::string fold = "domain";
-  std::string unknown = "permanent", quota = "permanent", oversize = "answered";
-  std::string bare_cr = "keep";
-  std::string spool = "/var/tmp";
-  double timeout = static_cast<double>(max_time.count());
+  std::string unknown, quota, oversize, bare_cr, spool;
+  double timeout = 0;
   bool keep_trace = false;
 };
+using V = Values;
 
-// Says what is wrong with a value, or nothing.
-using Validator = std::function<std::string(const std::string&)>;
+// ---- what keeps a value: for the table
 
-// One of the words of a value named "a|b|c".
-Validator one_of(const char* words) {
-  return [words](const std::string& text) {
-    const std::string all = "|" + std::string(words) + "|";
-    const bool known = text.find('|') == std::string::npos && all.find("|" + text + "|") != std::string::npos;
-    return known ? std::string() : "one of " + std::string(words) + " is wanted, not " + text;
-  };
+template <auto Member>
+auto& of(void* values) {
+  return static_cast<Values*>(values)->*Member;
 }
 
-// A value that `parse` takes.
-template <class Parsed>
-Validator parsed_by(Result<Parsed> (*parse)(std::string_view)) {
-  return [parse](const std::string& text) {
-    const auto parsed = parse(text);
-    return parsed ? std::string() : parsed.error().what;
-  };
+void put(std::string& kept, std::string_view value) { kept = value; }
+void put(std::optional<std::string>& kept, std::string_view value) { kept = value; }
+void put(std::vector<std::string>& kept, std::string_view value) { kept.emplace_back(value); }
+void put(bool& kept, std::string_view value) { kept = value == "true"; }
+
+template <auto Member>
+std::string keep(void* values, std::string_view value) {
+  put(of<Member>(values), value);
+  return {};
 }
 
-std::string timeout_fault(const std::string& text) {
-  double seconds = 0;
-  const bool valid = CLI::detail::lexical_cast(text, seconds) && std::isfinite(seconds) && seconds >= 0.1 && seconds <= 290;
-  return valid ? std::string() : "a number of seconds from 0.1 to 290 is wanted, not " + text;
+// What `Parse` takes.
+template <auto Member, auto Parse>
+std::string parsed(void* values, std::string_view value) {
+  const auto result = Parse(value);
+  if (!result) return result.error().what;
+  return keep<Member>(values, value);
 }
 
-struct Addresses {
-  const CLI::Option* sender;
-  const CLI::Option* receiver;
+// The words of a type, "one|other".
+struct Words {
+  char words[40];
 };
+template <auto Member, Words Type>
+std::string one_of(void* values, std::string_view value) {
+  const std::string all = "|" + std::string(Type.words) + "|";
+  const bool known = value.find('|') == std::string_view::npos && all.find("|" + std::string(value) + "|") != std::string::npos;
+  return known ? keep<Member>(values, value) : "one of " + std::string(Type.words) + " is wanted, not " + std::string(value);
+}
 
-Addresses declare(CLI::App& app, Values& values) {
-  // The first sentence of a text is for --help; how it is marked up: app/manual.hpp.
-  const auto row = [&app](const char* name, auto& value, const char* type, const Validator& validator, const char* text) {
-    CLI::Option* option = app.add_option(name, value, text)->type_name(type)->capture_default_str();
-    if (validator) option->check(validator);
-    return option;
-  };
-  Addresses addresses{};
-  addresses.sender =
-      row("-s,--sender", values.sender, "ADDR", {},
-          "The envelope sender. An empty or missing value is the null sender. Without this option it is `SENDER` of "
-          "the environment.")
-          ->expected(0, 1);
-  addresses.receiver = row("-r,--receiver", values.receiver, "ADDR", {},
-                           "The envelope recipient. Without this option it is `RECIPIENT` of the environment.");
-  row("-l,--lmtp", values.lmtp, "ENDPOINT", parsed_by(parse_lmtp_endpoint),
-      "Where the server listens: `/PATH`, `unix:/PATH`, `HOST:PORT` or `[V6]:PORT`. A host name is looked up in `/etc/hosts` and "
-      "DNS for each mail, whatever `nsswitch.conf` says; all its addresses are tried in turn.");
-  row("--rcpt", values.rcpt, "recipient|user|TEMPLATE", parsed_by(parse_rcpt_form),
+template <auto Member, int Most>
+std::string seconds(void* values, std::string_view value) {
+  const std::string text(value);
+  char* end = nullptr;
+  const double number = std::strtod(text.c_str(), &end);
+  if (text.empty() || *end != '\0' || !(number >= 0.1 && number <= Most))
+    return "a number of seconds from 0.1 to " + std::to_string(Most) + " is wanted, not " + text;
+  of<Member>(values) = number;
+  return {};
+}
+
+Result<asio::ip::address> parse_source(std::string_view text) {
+  asio::error_code error;
+  const auto address = asio::ip::make_address(text, error);
+  if (error) return fail(Errc::malformed, "an IPv4 or IPv6 address is wanted, not " + std::string(text));
+  return address;
+}
+
+// ---- the table
+
+using Takes = app::OptionText::Takes;
+constexpr Takes no_value = Takes::nothing, one_value = Takes::value, or_none = Takes::optional_value, several = Takes::values;
+
+constexpr char permanent_or_not[] = "permanent|temporary";
+
+// The first sentence of a text is for --help; how it is marked up: app/manual.hpp.
+constexpr app::Option options[] = {
+    {{'s', "sender", "ADDR", or_none, "",
+      "The envelope sender. An empty or missing value is the null sender. Without this option it is `SENDER` of the "
+      "environment."},
+     keep<&V::sender>},
+    {{'r', "receiver", "ADDR", one_value, "",
+      "The envelope recipient. Without this option it is `RECIPIENT` of the environment."},
+     keep<&V::receiver>},
+    {{'l', "lmtp", "ENDPOINT", several, default_endpoint,
+      "Where the server listens: `/PATH`, `unix:/PATH`, `HOST:PORT` or `[V6]:PORT`, and `lmtps://HOST:PORT` for TLS from the "
+      "first "
+      "byte. A host name is looked up in `/etc/hosts` and DNS for each mail, whatever `nsswitch.conf` says; all its addresses "
+      "are "
+      "tried in turn. Of several servers the next one is tried when one cannot be reached, or ends the talk before the mail is "
+      "handed over without a word about recipient or mail."},
+     parsed<&V::lmtp, parse_lmtp_endpoint>},
+    {{0, "lmtp-source", "ADDRESS", one_value, "", "The address of our own that TCP connections come from."},
+     parsed<&V::lmtp_source, parse_source>},
+    {{0, "lmtp-starttls", "", no_value, "",
+      "Have TLS with every server, by STARTTLS unless it is `lmtps`. A server that does not do it gets no mail."},
+     keep<&V::lmtp_starttls>},
+    {{0, "lmtp-ca", "FILE", one_value, "",
+      "Whose certificates the servers may have, in PEM. Without this option those the system trusts."},
+     keep<&V::lmtp_ca>},
+    {{0, "lmtp-name", "NAME", one_value, "",
+      "The name in the certificate of each server. Without this option it is the host in its endpoint."},
+     keep<&V::lmtp_name>},
+    {{0, "lmtp-cert", "FILE", one_value, "",
+      "A certificate to show to servers, with its chain, in PEM. It goes with `--lmtp-cert-key`."},
+     keep<&V::lmtp_cert>},
+    {{0, "lmtp-cert-key", "FILE", one_value, "",
+      "The private key of that certificate, in PEM. Whom smtpd runs the agent as must be able to read it."},
+     keep<&V::lmtp_cert_key>},
+    {{0, "rcpt", "recipient|user|TEMPLATE", one_value, "recipient",
       "What the server is given as the recipient. The recipient as it is, the name in `USER` of the environment with the "
       "recipient's +detail, or a text with parts between braces: `{user}`; `{local}`, `{detail}` and `{domain}` of the "
-      "recipient; `{+detail}` and `{@domain}`, which are nothing without a detail or domain. So "
-      "`{local}{+detail}@mail.example.org` "
-      "replaces the domain.\n"
-      "Up to smtpd 7.2 `USER` is the system user that the agent runs as; give `-r %{user.username}` there.");
-  app.add_flag("--strip-detail", values.strip_detail, "Leave the recipient's +detail out.");
-  row("--delimiter", values.delimiter, "CHARACTERS", {},
-      "What a detail begins with. The first of these characters in the local part; as Dovecot's `recipient_delimiter`.");
-  row("--fold", values.fold, "none|domain|all", one_of("none|domain|all"),
+      "recipient; "
+      "`{+detail}` and `{@domain}`, which are nothing without a detail or domain. So `{local}{+detail}@mail.example.org` "
+      "replaces "
+      "the domain.\n"
+      "Up to smtpd 7.2 `USER` is the system user that the agent runs as; give `-r %{user.username}` there."},
+     parsed<&V::rcpt, parse_rcpt_form>},
+    {{0, "strip-detail", "", no_value, "", "Leave the recipient's +detail out."}, keep<&V::strip_detail>},
+    {{0, "delimiter", "CHARACTERS", one_value, "+",
+      "What a detail begins with. The first of these characters in the local part; as Dovecot's `recipient_delimiter`."},
+     keep<&V::delimiter>},
+    {{0, "fold", "none|domain|all", one_value, "domain",
       "What of the recipient is written in small letters. With `all` the local part, too, but never the detail, which names a "
-      "mailbox.");
-  row("--unknown", values.unknown, "permanent|temporary", one_of("permanent|temporary"),
+      "mailbox."},
+     one_of<&V::fold, Words{"none|domain|all"}>},
+    {{0, "unknown", permanent_or_not, one_value, "permanent",
       "Whether a mail to a recipient that the server does not know bounces at once. With `temporary` smtpd tries again until the "
-      "mail expires.");
-  row("--quota", values.quota, "permanent|temporary", one_of("permanent|temporary"),
-      "The same for a mailbox that the server says is full. What the server says will pass is temporary in any case.");
-  row("--oversize", values.oversize, "answered|permanent|temporary", one_of("answered|permanent|temporary"),
+      "mail expires."},
+     one_of<&V::unknown, Words{"permanent|temporary"}>},
+    {{0, "quota", permanent_or_not, one_value, "permanent",
+      "The same for a mailbox that the server says is full. What the server says will pass is temporary in any case."},
+     one_of<&V::quota, Words{"permanent|temporary"}>},
+    {{0, "oversize", "answered|permanent|temporary", one_value, "answered",
       "The same for a mail that is larger than the server ever takes. Dovecot up to 2.4.2 answers that with 451, so it is tried "
-      "for days and bounces then; with `permanent` it bounces at once, with `answered` the server's code decides.");
-  row("--bare-cr", values.bare_cr, "keep|blank", one_of("keep|blank"),
-      "What becomes of a CR that ends no line. It is delivered as it is, or as a blank, as Postfix does it: some readers take "
-      "it for a line end, and then see another mail than the one that was scanned.");
-  row("--spool", values.spool, "DIRECTORY", {},
+      "for days and bounces then; with `permanent` it bounces at once, with `answered` the server's code decides."},
+     one_of<&V::oversize, Words{"answered|permanent|temporary"}>},
+    {{0, "bare-cr", "keep|blank", one_value, "keep",
+      "What becomes of a CR that ends no line. It is delivered as it is, or as a blank, as Postfix does it: some readers take it "
+      "for a line end, and then see another mail than the one that was scanned."},
+     one_of<&V::bare_cr, Words{"keep|blank"}>},
+    {{0, "spool", "DIRECTORY", one_value, "/var/tmp",
       "Where a mail goes on that is larger than 8 MiB. It has a file of its own there that has no name, is readable by its owner "
-      "only, and is gone with the agent.");
-  row("--timeout", values.timeout, "SECONDS", timeout_fault,
+      "only, and is gone with the agent."},
+     keep<&V::spool>},
+    {{0, "timeout", "SECONDS", one_value, "290",
       "How long the whole delivery may take. From 0.1 to 290. The final dot, which makes the server deliver, leaves within the "
-      "first five sixths of this time or never; see `CAVEATS`.");
-  app.add_flag("--keep-trace", values.keep_trace, "Keep smtpd's Return-Path and Delivered-To lines.");
-  return addresses;
-}
+      "first five sixths of this time or never; see `CAVEATS`."},
+     seconds<&V::timeout, 290>},
+    {{0, "keep-trace", "", no_value, "", "Keep smtpd's Return-Path and Delivered-To lines."}, keep<&V::keep_trace>},
+};
+constexpr app::OptionTable table{"lda2lmtp", "Delivers the mail on standard input over LMTP.", options};
 
 Addressing addressing_of(const Values& values) {
   return {parse_rcpt_form(values.rcpt).value(), values.strip_detail, values.delimiter,
@@ -148,54 +183,45 @@ Policies policies_of(const Values& values) {
                                            : Oversize::answered};
 }
 
-constexpr const char* what_it_is = "Delivers the mail on standard input over LMTP.";
+Duration duration(double seconds) { return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(seconds)); }
 
 }  // namespace
 
-Result<std::variant<Request, Text>> read_request(const std::vector<std::string>& argv, const Environment& environment) {
-  Values values;
-  CLI::App app(what_it_is, "lda2lmtp");
-  const Addresses given = declare(app, values);
-  app::shorten_help(app);
-  const std::vector<std::string> words = with_addresses_bound(argv);
-  std::vector<const char*> pointers;
-  pointers.reserve(words.size());
-  for (const std::string& word : words) pointers.push_back(word.c_str());
-  auto read = app::read_options(app, static_cast<int>(pointers.size()), pointers.data());
+Result<std::variant<Settings, Text>> read_settings(const std::vector<std::string>& argv, const Environment& environment) {
+  Values given;
+  auto read = app::read_table(table, argv, &given);
   if (!read) return tl::unexpected(std::move(read.error()));
   if (*read) return Text{std::move(**read)};
 
-  if (given.sender->count() == 0) {
-    if (!environment.sender) return fail(Errc::malformed, "no sender: neither --sender nor SENDER in the environment");
-    values.sender = *environment.sender;
-  }
-  if (given.receiver->count() == 0) values.receiver = environment.recipient.value_or("");
-  Request request;
-  request.sender = without_brackets(std::move(values.sender));
+  if (!given.sender) given.sender = environment.sender;
+  if (!given.sender) return fail(Errc::malformed, "no sender: neither --sender nor SENDER in the environment");
+  Settings settings;
+  Request& request = settings.request;
+  request.sender = without_brackets(std::move(*given.sender));
   if (const auto fault = address_fault(request.sender); !fault.empty())
     return fail(Errc::malformed, "sender: " + std::string(fault));
-  const std::string recipient = without_brackets(std::move(values.receiver));
+  const std::string recipient =
+      without_brackets(given.receiver ? std::move(*given.receiver) : environment.recipient.value_or(""));
   if (recipient.empty()) return fail(Errc::malformed, "no recipient: neither --receiver nor RECIPIENT in the environment");
-  auto address = rcpt_address(recipient, environment.user, addressing_of(values));
+  auto address = rcpt_address(recipient, environment.user, addressing_of(given));
   if (!address) return tl::unexpected(std::move(address.error()));
   request.recipient = std::move(*address);
   request.original = original_recipient(environment);
-  request.lmtp = *parse_lmtp_endpoint(values.lmtp);
-  request.timeout = std::chrono::duration_cast<Duration>(std::chrono::duration<double>(values.timeout));
-  request.keep_trace = values.keep_trace;
-  request.spool = values.spool;
-  request.blank_bare_cr = values.bare_cr == "blank";
-  request.policies = policies_of(values);
-  return request;
+  for (const std::string& text : given.lmtp) request.lmtp.push_back(*parse_lmtp_endpoint(text));
+  request.timeout = duration(given.timeout);
+  request.keep_trace = given.keep_trace;
+  request.spool = given.spool;
+  request.blank_bare_cr = given.bare_cr == "blank";
+  request.policies = policies_of(given);
+  if (given.lmtp_cert.empty() != given.lmtp_cert_key.empty())
+    return fail(Errc::malformed, "--lmtp-cert and --lmtp-cert-key go together");
+  if (!given.lmtp_source.empty()) settings.source = *parse_source(given.lmtp_source);
+  settings.starttls = given.lmtp_starttls;
+  settings.tls_files = {given.lmtp_ca, given.lmtp_cert, given.lmtp_cert_key};
+  settings.tls_name = given.lmtp_name;
+  return settings;
 }
 
-std::string options_manual() {
-  Values values;
-  CLI::App app(what_it_is, "lda2lmtp");
-  declare(app, values);
-  const char* argv[] = {"lda2lmtp"};
-  (void)app::read_options(app, 1, argv);  // declares --config and --version
-  return app::manual_list(app);
-}
+std::string options_manual() { return app::manual_list(table.texts()); }
 
 }  // namespace mailbridge::lmtp

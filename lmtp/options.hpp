@@ -2,13 +2,17 @@
 // in lda2lmtp(8) all come from it.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
 
+#include <asio/ip/address.hpp>
+
 #include "base/result.hpp"
 #include "lmtp/addressing.hpp"
 #include "lmtp/agent.hpp"
+#include "net/tls_settings.hpp"
 
 namespace mailbridge::lmtp {
 
@@ -17,8 +21,16 @@ struct Text {
   std::string text;
 };
 
+struct Settings {
+  Request request;
+  std::optional<asio::ip::address> source;  // of TCP connections to the servers
+  bool starttls = false;
+  net::TlsSettings tls_files;
+  std::string tls_name;  // in their certificates; empty: the server's host
+};
+
 // The fault is one line.
-Result<std::variant<Request, Text>> read_request(const std::vector<std::string>& argv, const Environment& environment);
+Result<std::variant<Settings, Text>> read_settings(const std::vector<std::string>& argv, const Environment& environment);
 
 // mdoc(7).
 std::string options_manual();

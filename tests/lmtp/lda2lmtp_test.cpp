@@ -10,6 +10,7 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/support/authority.hpp"
 #include "tests/support/program.hpp"
 #include "tests/support/scripted_server.hpp"
 
@@ -77,6 +78,31 @@ TEST_F(Lda2lmtp, DeliversOverTcp) {
   ScriptedServer server(deliver, ScriptedServer::Kind::tcp);
   expect(run(agent(server.endpoint())), 0, "");
   EXPECT_EQ(server.finish(), "");
+}
+
+// The program is linked statically, and OpenSSL with it.
+TEST_F(Lda2lmtp, DeliversOverTls) {
+  Authority authority;
+  Certificate certificate;
+  authority.issue(certificate, "mail", {});
+  ScriptedServer server(
+      [&](Peer& peer) {
+        peer.start_tls(certificate);
+        deliver(peer);
+      },
+      ScriptedServer::Kind::tcp);
+  expect(run(agent("lmtps://" + server.endpoint(), {"--lmtp-ca", authority.file()})), 0, "");
+  EXPECT_EQ(server.finish(), "");
+  expect(run(agent("lmtps://h:24", {"--lmtp-ca", directory_ + "/none"})), 75,
+         "451 4.3.0 lda2lmtp: " + directory_ + "/none: No such file or directory");
+}
+
+TEST_F(Lda2lmtp, TheNextServerWhenOneIsNotThere) {
+  ScriptedServer server(deliver);
+  expect(run(agent("/nonexistent/lmtp", {"-l", server.endpoint()})), 0, "");
+  EXPECT_EQ(server.finish(), "");
+  expect(run(agent("/nonexistent/lmtp", {"-l", "127.0.0.1:1"})), 75,
+         "451 4.4.1 <r@y> nobody listens there: is Dovecot running? (lmtp=127.0.0.1:1, stage=connect)");
 }
 
 TEST_F(Lda2lmtp, ALargeMailArrivesAsItIs) {
@@ -202,7 +228,7 @@ TEST_F(Lda2lmtp, MistakesOfConfigurationAreTemporary) {
   expect(run(without), 75, "451 4.3.0 lda2lmtp: no recipient: neither --receiver nor RECIPIENT in the environment");
   without.environment = {"RECIPIENT=r@y"};
   expect(run(without), 75, "451 4.3.0 lda2lmtp: no sender: neither --sender nor SENDER in the environment");
-  expect(run(agent("/x", {"--bogus"})), 75, "451 4.3.0 lda2lmtp: The following argument was not expected: --bogus");
+  expect(run(agent("/x", {"--bogus"})), 75, "451 4.3.0 lda2lmtp: no such option: --bogus");
   expect(run(agent("nowhere")), 75, "451 4.3.0 lda2lmtp: --lmtp: the port is missing");
   expect(run(agent("/x", {"--config", "/nonexistent.toml"})), 75,
          "451 4.3.0 lda2lmtp: /nonexistent.toml: No such file or directory");

@@ -3,6 +3,7 @@
 #include <fstream>
 #include <iterator>
 #include <memory>
+#include <optional>
 #include <random>
 #include <sstream>
 #include <stdexcept>
@@ -57,9 +58,9 @@ class Run {
     if (half) arrive(line, std::string_view(line.text).substr(0, line.text.size() / 2));
     const bool read = client_ && client_->settled();
     if (client_) client_->end({kind, "broken"});
-    if (!client_) agent_->failed(lmtp::Stage::connect, "broken", now_);
+    if (!client_) not_connected("broken");
     if (client_ && !std::holds_alternative<Done>(client_->next(now_))) wrong(line, "the agent goes on after the end");
-    const int status = agent_->report().status;
+    const int status = report().status;
     if (!read && status != lmtp::exit_temporary) wrong(line, "broken here, the status is " + std::to_string(status));
     if (read && status == 0 && !final_reply_) wrong(line, "delivered without a 2xx after the dot");
   }
@@ -77,15 +78,17 @@ class Run {
     for (std::string word; words >> word;) {
       if (word.starts_with("SENDER=")) environment_.sender = word.substr(7);
       else if (word.starts_with("RECIPIENT=")) environment_.recipient = word.substr(10);
+      else if (word.starts_with("LOCAL=")) environment_.local = word.substr(6);
+      else if (word.starts_with("DOMAIN=")) environment_.domain = word.substr(7);
       else argv_.push_back(word == "''" ? "" : word);
     }
   }
 
   void start(const Line& line) {
     if (agent_) return;
-    auto read = lmtp::read_request(argv_, environment_);
+    auto read = lmtp::read_settings(argv_, environment_);
     if (!read) wrong(line, "the options are refused: " + read.error().what);
-    agent_ = std::make_unique<lmtp::Agent>(std::get<lmtp::Request>(std::move(*read)), now_);
+    agent_ = std::make_unique<lmtp::Agent>(std::get<lmtp::Settings>(std::move(*read)).request, now_);
   }
 
   std::shared_ptr<const mail::Message> mail() const {
@@ -98,7 +101,7 @@ class Run {
     start(line);
     if (client_ || line.direction == '<') wrong(line, "the mail stands before the conversation");
     if (line.direction == '>') mail_ += line.text;
-    else agent_->failed(lmtp::Stage::input, "standard input cannot be read", now_);
+    else agent_->no_mail("standard input cannot be read", now_);
   }
 
   // Reads standard input to its end and connects.
@@ -106,14 +109,26 @@ class Run {
     start(line);
     if (client_) return;
     agent_->take_mail(mail(), now_);
-    client_ = &agent_->connected("client.example", now_);
+    client_.emplace(agent_->transaction("client.example"), agent_->patience());
+  }
+
+  void not_connected(const std::string& why) {
+    agent_->finished({lmtp::Stage::connect, std::nullopt, why}, to_string(agent_->request().lmtp.front()), {});
+  }
+
+  const lmtp::Report& report() {
+    if (!report_) {
+      if (client_) agent_->finished(client_->outcome(0), to_string(agent_->request().lmtp.front()), client_->spent());
+      report_ = agent_->report();
+    }
+    return *report_;
   }
 
   void server(const Line& line) {
     if (line.direction == '!' && line.text == "refused") {
       start(line);
       agent_->take_mail(mail(), now_);
-      return agent_->failed(lmtp::Stage::connect, "nobody listens there", now_);
+      return not_connected("nobody listens there");
     }
     begin(line);
     switch (line.direction) {
@@ -197,7 +212,7 @@ class Run {
 
   void expect(const Line& line) {
     if (client_ && !std::holds_alternative<Done>(step())) wrong(line, "the agent has not ended: " + wanted());
-    const lmtp::Report report = agent_->report();
+    const lmtp::Report& report = this->report();
     if (line.lane == 'N' && report.note.text.find(line.text) == std::string::npos &&
         report.last_line.find(line.text) == std::string::npos) {
       wrong(line, "'" + line.text + "' stands neither in the note nor in the last line:\n  " + report.note.text + "\n  " +
@@ -216,7 +231,8 @@ class Run {
   lmtp::Environment environment_;
   std::string mail_;
   std::unique_ptr<lmtp::Agent> agent_;
-  lmtp::Client* client_ = nullptr;
+  std::optional<lmtp::Client> client_;
+  std::optional<lmtp::Report> report_;
   bool unwanted_ = false;
   bool dot_left_ = false;
   bool final_reply_ = false;

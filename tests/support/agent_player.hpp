@@ -1,8 +1,8 @@
 // Plays a .session transcript (docs/transcripts.md) against lda2lmtp without its system calls.
 //
-// Lanes: O options, where words SENDER=… and RECIPIENT=… are the environment; M the mail; D the LMTP server; T time; N text that
-// the log note or the last line holds; E the exit status. `M! failed` is a standard input that cannot be read, `D! refused` a
-// connect that fails, `D! unwanted` in front of the dot what mail.mda's parent tells when smtpd has given up.
+// Lanes: O options, where words SENDER=…, RECIPIENT=…, LOCAL=… and DOMAIN=… are the environment; M the mail; D the LMTP server; T
+// time; N text that the log note or the last line holds; E the exit status. `M! failed` is a standard input that cannot be read,
+// `D! refused` a connect that fails, `D! unwanted` in front of the dot what mail.mda's parent tells when smtpd has given up.
 //
 // Everything the agent says must stand in a D< line, in order, and an arrival is given only after what stands before it was said.
 #pragma once

@@ -1,0 +1,67 @@
+#include "app/toml_file.hpp"
+
+#include <cstdio>
+#include <optional>
+#include <utility>
+
+#define TOML_EXCEPTIONS 0
+#define TOML_HEADER_ONLY 1  // Debian's shared libtomlplusplus would cost the agent a third of its start
+#include <toml++/toml.h>
+
+#include "app/options.hpp"
+#include "base/text.hpp"
+
+namespace mailbridge::app {
+namespace {
+
+constexpr std::size_t max_shown = 200;  // one line of log, and of smtpd's 254 bytes for an agent's last words
+
+std::optional<std::string> scalar(const toml::node& node) {
+  if (const auto* text = node.as_string()) return text->get();
+  if (const auto* number = node.as_integer()) return std::to_string(number->get());
+  if (const auto* flag = node.as_boolean()) return flag->get() ? "true" : "false";
+  if (const auto* number = node.as_floating_point()) {
+    char digits[32];  // std::to_chars(double) would have the filter load libm
+    std::snprintf(digits, sizeof digits, "%.15g", number->get());
+    return std::string(digits);
+  }
+  return std::nullopt;
+}
+
+tl::unexpected<Fault> wrong(const std::string& path, const toml::source_region& at, std::string_view key, std::string_view what) {
+  std::string line = path + ":" + std::to_string(at.begin.line) + ": ";
+  if (!key.empty()) line.append(key).append(": ");
+  line += what;
+  return fail(Errc::malformed, printable(line, max_shown));
+}
+
+}  // namespace
+
+Result<void> read_toml(const std::string& path, const std::function<TomlKey(std::string_view key)>& kind,
+                       const std::function<std::string(std::string_view key, std::vector<std::string> values)>& take) {
+  const auto text = read_file(path);
+  if (!text) return tl::unexpected(text.error());
+  const toml::parse_result parsed = toml::parse(*text, path);
+  if (!parsed) return wrong(path, parsed.error().source(), {}, parsed.error().description());
+  for (const auto& [name, node] : parsed.table()) {
+    const std::string_view key = name.str();
+    const TomlKey wanted = kind(key);
+    if (wanted == TomlKey::unknown) return wrong(path, node.source(), key, "no such option");
+    std::vector<std::string> values;
+    if (const auto* array = node.as_array(); array && wanted == TomlKey::several) {
+      for (const toml::node& item : *array) {
+        auto value = scalar(item);
+        if (!value) return wrong(path, item.source(), key, "an array of plain values is wanted");
+        values.push_back(std::move(*value));
+      }
+    } else if (auto value = scalar(node)) {
+      values.push_back(std::move(*value));
+    } else {
+      return wrong(path, node.source(), key, "one plain value is wanted");
+    }
+    if (const std::string fault = take(key, std::move(values)); !fault.empty()) return wrong(path, node.source(), key, fault);
+  }
+  return {};
+}
+
+}  // namespace mailbridge::app

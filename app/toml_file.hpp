@@ -1,0 +1,20 @@
+// Options from a TOML file: one key for each, spelled as its long name without the dashes.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.hpp"
+
+namespace mailbridge::app {
+
+enum class TomlKey { unknown, one, several };  // what values a key may have
+
+// Calls take(key, values) for each key; it answers what is wrong with them, or nothing. The fault is one line: "FILE:LINE: key:
+// …".
+Result<void> read_toml(const std::string& path, const std::function<TomlKey(std::string_view key)>& kind,
+                       const std::function<std::string(std::string_view key, std::vector<std::string> values)>& take);
+
+}  // namespace mailbridge::app
