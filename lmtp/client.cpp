@@ -410,7 +410,7 @@ void Client::on_rcpt(const Expected& expected, const Reply& reply) {
 void Client::on_data(const Reply& reply) {
   if (!reply.is(3)) {
     decide_rest(Stage::data, reply);
-    return accepted_.empty() ? finish() : leave(quit);
+    return finish();
   }
   // After MAIL was refused and RCPT was not, a lone dot could deliver an empty mail.
   if (settled()) return accepted_.empty() ? leave(".\r\nQUIT\r\n") : stop();
@@ -497,10 +497,11 @@ void Client::send_mail(Framing framing) {
   enter(Phase::body, Stage::body);
 }
 
-// The transaction is over, and nothing is left to be heard.
+// Nothing is left to be heard. A recipient that was accepted and got no mail would hold a place in Dovecot 2.4 on a connection
+// that is kept.
 void Client::finish() {
-  in_sync_ = transaction_.keep;
-  leave(transaction_.keep ? std::string_view() : quit);
+  in_sync_ = transaction_.keep && answered_ == accepted_.size();
+  leave(in_sync_ ? std::string_view() : quit);
 }
 
 void Client::say(std::string_view line, Expected expected) {

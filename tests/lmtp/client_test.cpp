@@ -357,6 +357,8 @@ D> 250 b\r
      greeting("PIPELINING") + "D< MAIL FROM:<s@x>\\r\nD< RCPT TO:<a@x>\\r\nD< DATA\\r\nD> 250 x\\r\nD> 250 a\\r\nD> 451 x\\r\n" +
          quit,
      "data451"},
+    {"nor when MAIL is and RCPT is not", kept(to({{"a@x"}})), chunking,
+     rset + "D< MAIL FROM:<s@x>\\r\nD< RCPT TO:<a@x>\\r\nD> 250 x\\r\nD> 451 x\\r\nD> 250 a\\r\n" + quit, "mail451"},
     {"not kept with a lone dot",
      kept(to({{"a@x"}})),
      {},
