@@ -69,6 +69,14 @@ bool has_tls(const Endpoint& endpoint) {
   return tcp && tcp->tls;
 }
 
+// What has come since the last reply, mostly a farewell, is no answer to what we are going to say, and would be taken for one.
+bool has_spoken(net::Stream& stream) {
+  char byte;
+  asio::error_code error;
+  stream.read_some(asio::buffer(&byte, 1), error);
+  return error != asio::error::would_block && error != asio::error::try_again;
+}
+
 }  // namespace
 
 std::string connect_failure(const Endpoint& endpoint, const net::ConnectError& error) {
@@ -152,6 +160,7 @@ asio::awaitable<bool> Servers::serve(std::unique_ptr<Connection> connection, con
 asio::awaitable<Servers::Talk> Servers::talk(Transaction transaction, Patience patience, const Hooks& hooks,
                                              std::unique_ptr<Connection> kept) {
   Talk talk;
+  if (kept && has_spoken(kept->stream)) kept.reset();
   if (kept && co_await serve(std::move(kept), transaction, patience, hooks, talk)) co_return talk;
   const std::vector<Server*> order = in_order(Clock::now());
   for (std::size_t i = 0; i < order.size(); ++i) {

@@ -1,9 +1,11 @@
 #include "lmtp/wire.hpp"
 
+#include <atomic>
 #include <exception>
 #include <future>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -449,6 +451,26 @@ TEST_F(WireReuse, AServerThatLeftInBetweenIsConnectedToOnceMore) {
     EXPECT_EQ(connections, 2);
     EXPECT_TRUE(conversations.changes.empty());
   }
+}
+
+TEST_F(WireReuse, WhatWasSaidInBetweenIsNoAnswer) {
+  std::atomic<int> connections = 0;
+  std::atomic<bool> said = false;
+  ScriptedServer server([&](Peer& peer) {
+    greet(peer);
+    deliver_kept(peer);
+    if (++connections > 1) return;
+    peer.say("250 one too many\r\n");
+    said = true;
+    peer.wait_for_close();
+  });
+  Servers servers(conversations.io.get_executor(), {*parse_lmtp_endpoint(server.endpoint())}, {});
+  Servers::Talk first = run(servers, {});
+  while (!said) std::this_thread::yield();
+  const Servers::Talk second = run(servers, std::move(first.kept));
+  EXPECT_TRUE(second.outcomes[0].delivered()) << second.outcomes[0].failure;
+  EXPECT_EQ(server.finish(), "");
+  EXPECT_EQ(connections, 2);
 }
 
 TEST_F(WireReuse, NoReconnectAfterTheDot) {
