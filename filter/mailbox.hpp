@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "base/conversation.hpp"
 #include "lmtp/client.hpp"
@@ -22,6 +23,19 @@ enum class Mailbox {
   too_large,  // the message, for what is left or for any mailbox of that server
   unsure,     // a temporary answer, or none
 };
+
+// What an answer says about the mailbox. It is unsure unless it is understood: temporary, or permanent for another reason than
+// the mailbox, which is the server's trouble with us.
+struct Found {
+  Mailbox mailbox;
+  std::string why = {};  // when unsure
+};
+
+// By a refusal's code and enhanced code (empty: none was given).
+Mailbox mailbox_of(int code, std::string_view enhanced);
+
+// To RCPT, in a probe.
+Found found(const lmtp::Outcome& outcome);
 
 // Answered by Engine::lookup_finished(), by `until` at the latest.
 struct StartLookup {

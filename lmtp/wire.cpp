@@ -64,6 +64,17 @@ std::string permission_denied(const std::string& path) {
   return what + std::strerror(EACCES);
 }
 
+// For LHLO, which Dovecot takes any name in.
+std::string host_name() {
+  char name[256] = {};
+  if (gethostname(name, sizeof name - 1) != 0) return "localhost";
+  const std::string_view host = name;
+  const bool sane = !host.empty() && std::all_of(host.begin(), host.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '-';
+  });
+  return sane ? name : "localhost";
+}
+
 bool has_tls(const Endpoint& endpoint) {
   const auto* tcp = std::get_if<TcpEndpoint>(&endpoint);
   return tcp && tcp->tls;
@@ -95,8 +106,9 @@ Servers::Servers(const asio::any_io_executor& executor, const std::vector<Endpoi
   }
 }
 
-void Servers::look_up_names() {
+bool Servers::look_up_names() {
   for (Server& server : servers_) server.target.look_up();
+  return std::any_of(servers_.begin(), servers_.end(), [](const Server& server) { return server.target.is_name(); });
 }
 
 std::vector<Servers::Server*> Servers::in_order(TimePoint now) {
@@ -161,7 +173,9 @@ asio::awaitable<Servers::Talk> Servers::talk(Transaction transaction, Patience p
                                              std::unique_ptr<Connection> kept) {
   Talk talk;
   if (kept && has_spoken(kept->stream)) kept.reset();
+  if (transaction.helo.empty()) transaction.helo = host_name();
   if (kept && co_await serve(std::move(kept), transaction, patience, hooks, talk)) co_return talk;
+  talk.fresh = true;
   const std::vector<Server*> order = in_order(Clock::now());
   for (std::size_t i = 0; i < order.size(); ++i) {
     Server& server = *order[i];

@@ -34,6 +34,7 @@ struct Ways {
   std::shared_ptr<const net::TlsContext> tls = {};     // null when no server wants it
   std::string tls_name = {};                           // in their certificates; empty: the server's host
   bool starttls = false;                               // wanted of those without TLS from the first byte; never done without
+  bool operator==(const Ways&) const = default;
 };
 
 class Servers {
@@ -62,21 +63,22 @@ class Servers {
     std::string server = {};             // the last one that was tried
     std::array<Duration, stages> spent = {};
     std::unique_ptr<Connection> kept = {};  // when the transaction said so, and all went well
+    bool fresh = false;                     // it is not the connection that was given, which is of no use any more
   };
 
   // At least one server. `ways.tls` is set when an endpoint or `ways.starttls` wants it.
   Servers(const asio::any_io_executor& executor, const std::vector<Endpoint>& endpoints, Ways ways);
 
-  // Over `kept`, and when that turns out to be stale or there is none, over a fresh connection. Transaction::starttls is ours to
-  // set. Destroying the awaiting coroutine's context ends it; `hooks` and this must outlive it.
+  // Over `kept`, and when that turns out to be stale or there is none, over a fresh connection. Transaction::starttls is set
+  // here, and helo when it is empty. Destroying the awaiting coroutine's context ends it; `hooks` and this must outlive it.
   asio::awaitable<Talk> talk(Transaction transaction, Patience patience, const Hooks& hooks,
                              std::unique_ptr<Connection> kept = {});
 
   // Says QUIT on a connection that is closed next.
   static void leave(Connection& connection);
 
-  // Names can get other addresses at any time; nothing for servers that have none.
-  void look_up_names();
+  // Names can get other addresses at any time. Whether a server has one.
+  bool look_up_names();
 
  private:
   struct Server {

@@ -29,6 +29,7 @@ struct PoolLimits {
   Duration idle = std::chrono::seconds(60);  // Dovecot's own is 5 minutes
   Duration age = std::chrono::minutes(10);   // so that a server can renew its processes
   unsigned uses = 500;                       // for the same reason
+  bool operator==(const PoolLimits&) const = default;
 };
 
 enum class Errand { brief, lengthy };

@@ -404,6 +404,8 @@ TEST_F(WireReuse, TwoTransactionsOverOneConnection) {
   Servers::Talk second = run(servers, std::move(first.kept));
   EXPECT_TRUE(second.outcomes[0].delivered());
   ASSERT_TRUE(second.kept);
+  EXPECT_TRUE(first.fresh);
+  EXPECT_FALSE(second.fresh);
   Servers::leave(*second.kept);
   second.kept.reset();
   EXPECT_EQ(server.finish(), "");
@@ -447,6 +449,7 @@ TEST_F(WireReuse, AServerThatLeftInBetweenIsConnectedToOnceMore) {
     kept.set_value();
     const Servers::Talk second = run(servers, std::move(first.kept));
     EXPECT_TRUE(second.outcomes[0].delivered()) << second.outcomes[0].failure;
+    EXPECT_TRUE(second.fresh);
     server.finish();
     EXPECT_EQ(connections, 2);
     EXPECT_TRUE(conversations.changes.empty());

@@ -19,7 +19,7 @@ EDGES = {
 }
 # A program's own files stand above the rooms: they alone join protocols and net.
 PROGRAMS = {
-    "filter": r"(main|app|check|confine|options|recorder|scanner)\.[ch]pp",
+    "filter": r"(main|app|check|confine|mailboxes|options|recorder|scanner)\.[ch]pp",
     "lmtp": r"(main|mda_guard|options|wire)\.[ch]pp",
 }
 PROGRAM_EDGES = {"app", "net"}
