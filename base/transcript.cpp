@@ -52,7 +52,7 @@ std::optional<Line> parse_line(std::string_view line, std::size_t at) {
     parsed.text = unescape(line.substr(1), ended);
     return parsed;
   }
-  if (std::string_view("SRDM").find(parsed.lane) == std::string_view::npos) return std::nullopt;
+  if (std::string_view("SRDLM").find(parsed.lane) == std::string_view::npos) return std::nullopt;
   unsigned number = 0;
   std::size_t digits = 0;
   while (digits < line.size() && digits < 7 && line[digits] >= '0' && line[digits] <= '9') {
@@ -61,7 +61,7 @@ std::optional<Line> parse_line(std::string_view line, std::size_t at) {
   if (digits > 0 && (number == 0 || number > 999999)) return std::nullopt;
   if (digits > 0) parsed.number = number;
   line.remove_prefix(digits);
-  const std::string_view directions = parsed.lane == 'R' ? "><!@" : "><!";
+  const std::string_view directions = parsed.lane == 'R' || parsed.lane == 'D' ? "><!@" : "><!";
   if (line.empty() || directions.find(line[0]) == std::string_view::npos) return std::nullopt;
   parsed.direction = line[0];
   line.remove_prefix(1);

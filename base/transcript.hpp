@@ -4,9 +4,10 @@
 //   S> bytes   S< bytes   smtpd to us, us to smtpd
 //   R> bytes   R< bytes   rspamd to us, us to rspamd; R2> is the second scan, R> the first
 //   D> bytes   D< bytes   the LMTP server to us, us to it
+//   L> known              what a look-up of a recipient found; L2> is the second one
 //   M> bytes              the mail on standard input
 //   S!  R!  R2!  D!  M!   an ending: closed, timed_out, failed or refused and the system's words
-//   R@ server             the server that the next attempt of the scan goes to
+//   R@ server             the server that the next attempt of the scan goes to; D@: that was delivered to
 //   T 1500                milliseconds pass
 //   N text                a log note that holds this text is expected
 //   E 75                  the expected exit status
@@ -23,9 +24,9 @@
 namespace mailbridge::transcript {
 
 struct Line {
-  char lane;         // one of O S R D M T N E
+  char lane;         // one of O S R D L M T N E
   char direction;    // '>' towards us, '<' from us, '!' an ending, '@' a server, ' ' for O T N E
-  unsigned number;   // which scan or connection, from 1
+  unsigned number;   // which scan, delivery, look-up or connection, from 1
   std::string text;  // '>' and '<': the bytes, LF included; otherwise what follows the blank, unescaped
   std::size_t at;    // line in the file, from 1
 };

@@ -57,6 +57,7 @@ TEST_P(Transcript, IsPlayedTheSameHoweverItIsCut) {
     EXPECT_EQ(cut.violations, none) << "seed " << manner.seed;
     EXPECT_EQ(cut.to_smtpd, whole.to_smtpd) << "seed " << manner.seed;
     EXPECT_EQ(cut.to_rspamd, whole.to_rspamd) << "seed " << manner.seed;
+    EXPECT_EQ(cut.to_dovecot, whole.to_dovecot) << "seed " << manner.seed;
   }
 }
 

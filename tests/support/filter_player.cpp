@@ -4,7 +4,9 @@
 #include <charconv>
 #include <memory>
 #include <random>
+#include <set>
 
+#include "base/text.hpp"
 #include "filter/engine.hpp"
 #include "filter/options.hpp"
 #include "rspamd/exchange.hpp"
@@ -17,6 +19,7 @@ namespace {
 
 using transcript::Line;
 
+constexpr std::string_view mark_key = "0123456789abcdef0123456789abcdef";
 constexpr std::string_view endings[] = {"closed", "timed_out", "failed"};
 
 std::optional<Ending> parse_ending(std::string_view text) {
@@ -63,6 +66,11 @@ class Player {
     }
     if (engine_.next_deadline()) violate("a scan outlives its deadline");
     smtpd_is_gone();
+    const bool discarded = std::any_of(played_.notes.begin(), played_.notes.end(),
+                                       [](const Note& note) { return note.text.find(" discarded=") != std::string::npos; });
+    for (const std::string& recipient : host_.marked()) {
+      if (!discarded && !have_it_.contains(recipient)) violate("a mark for somebody who has not got it: " + recipient);
+    }
     played_.violations.insert(played_.violations.end(), host_.violations().begin(), host_.violations().end());
     return std::move(played_);
   }
@@ -116,13 +124,15 @@ class Player {
   filter::AppSettings settings() {
     filter::AppSettings settings;
     bool out_of_order = false;
+    bool deliver = false;
     std::vector<filter::GivenOption> given;
     for (const Line& line : lines_) {
       if (line.lane != 'O') continue;
       const std::size_t blank = line.text.find(' ');
       const std::string name = line.text.substr(0, blank);
       if (name == "--out-of-order") out_of_order = true;
-      else given.push_back({name, blank == std::string::npos ? "" : line.text.substr(blank + 1)});
+      else if (name == "--deliver") deliver = true;
+      else if (name != "--mark-key") given.push_back({name, blank == std::string::npos ? "" : line.text.substr(blank + 1)});
     }
     if (!given.empty()) {
       auto read = filter::read_settings(given);
@@ -130,6 +140,7 @@ class Player {
       else differ("O lines: " + read.error().what);
     }
     settings.engine.out_of_order = out_of_order;
+    if (deliver) settings.engine.delivery.emplace(filter::DeliverySettings{lmtp::MarkKey::parse(mark_key).value()});
     return settings;
   }
 
@@ -166,12 +177,16 @@ class Player {
   void arrival(const Line& line, std::string_view bytes) {
     if (manner_.broken_arrival == played_.arrivals++) return break_off(line);
     while (!bytes.empty()) {
-      const std::string_view part = cut(bytes);
+      const std::string_view part = line.lane == 'L' || line.lane == 'D' ? bytes : cut(bytes);
       bytes.remove_prefix(part.size());
       if (line.lane == 'S') {
         if (gone_) return;
         if (judged()) host_.said(part);
         engine_.receive(part, now_);
+      } else if (line.lane == 'L') {
+        looked_up(line, part);
+      } else if (line.lane == 'D') {
+        delivered(line, outcomes_in(part));
       } else if (Scan* scan = find(line)) {
         if (!scan->open) break;  // as a socket that we have closed
         scan->exchange->receive(part);
@@ -184,10 +199,78 @@ class Player {
     if (line.lane == 'S') {
       if (manner_.broken_with == Ending::Kind::timed_out) pass(std::chrono::hours(1));
       else smtpd_is_gone();
+    } else if (line.lane == 'L') {
+      looked_up(line, "unsure broken");
+    } else if (line.lane == 'D') {
+      const bool before_dot = manner_.broken_with == Ending::Kind::closed;
+      delivered(line, outcomes_in(before_dot ? "connect ! broken\n" : "dot ? ! broken\n"));
     } else if (Scan* scan = find(line); scan && scan->open) {
       scan->exchange->end({manner_.broken_with, "broken"});
       pump();
     }
+  }
+
+  void looked_up(const Line& line, std::string_view what) {
+    const std::string_view word = what.substr(0, what.find_first_of(" \n"));
+    for (const auto mailbox : {filter::Mailbox::known, filter::Mailbox::unknown, filter::Mailbox::full,
+                               filter::Mailbox::too_large, filter::Mailbox::unsure}) {
+      if (to_string(mailbox) != word) continue;
+      if (lookups_.erase(line.number) == 0 && !broken()) differ("line " + std::to_string(line.at) + ": no such look-up");
+      engine_.lookup_finished(line.number, mailbox, trim(what.substr(word.size())), now_);
+      return pump();
+    }
+    differ("line " + std::to_string(line.at) + ": no answer to a look-up");
+  }
+
+  static std::vector<lmtp::Outcome> outcomes_in(std::string_view text) {
+    std::vector<lmtp::Outcome> outcomes;
+    while (!text.empty()) {
+      std::string_view line = text.substr(0, text.find('\n'));
+      text.remove_prefix(std::min(text.size(), line.size() + 1));
+      lmtp::Outcome outcome{lmtp::Stage::connect, std::nullopt, "unreadable"};
+      const std::string_view stage = line.substr(0, line.find(' '));
+      for (std::size_t i = 0; i < lmtp::stages; ++i) {
+        if (name(static_cast<lmtp::Stage>(i)) == stage) outcome.stage = static_cast<lmtp::Stage>(i);
+      }
+      line.remove_prefix(std::min(line.size(), stage.size() + 1));
+      outcome.unknown = line.starts_with("? ");
+      if (outcome.unknown) line.remove_prefix(2);
+      if (line.starts_with('!')) outcome.failure = trim(line.substr(1));
+      else
+        lmtp::ReplyReader().feed(std::string(line) + "\r\n", [&](Result<lmtp::Reply> reply) {
+          if (reply) outcome.reply = std::move(*reply);
+        });
+      outcomes.push_back(std::move(outcome));
+    }
+    return outcomes;
+  }
+
+  void delivered(const Line& line, const std::vector<lmtp::Outcome>& outcomes) {
+    const auto delivery = deliveries_.extract(line.number);
+    if (delivery.empty()) {
+      if (!broken()) differ("line " + std::to_string(line.at) + ": no such delivery");
+      return;
+    }
+    const auto& recipients = delivery.mapped().transaction.recipients;
+    for (std::size_t i = 0; i < recipients.size() && i < outcomes.size(); ++i) {
+      if (outcomes[i].delivered()) have_it_.insert(recipients[i].address);
+    }
+    engine_.delivery_finished(line.number, outcomes, servers_[line.number], now_);
+    pump();
+  }
+
+  // What the mail store is given.
+  static std::string handed_over(const lmtp::Transaction& transaction) {
+    std::string text = "MAIL FROM:<" + transaction.sender + ">\n";
+    for (const lmtp::Recipient& recipient : transaction.recipients) text += "RCPT TO:<" + recipient.address + ">\n";
+    text += "DATA\n";
+    for (std::size_t at = 0; at < transaction.mail.size();) {
+      const std::string_view bytes = transaction.mail.bytes(at);
+      if (bytes.empty()) break;
+      text += bytes;
+      at += bytes.size();
+    }
+    return text;
   }
 
   Scan* find(const Line& line) {
@@ -212,6 +295,10 @@ class Player {
       return;
     }
     if (line.lane == 'N') return expect_note(line);
+    if (line.direction == '@' && line.lane == 'D') {
+      servers_[line.number] = line.text;
+      return;
+    }
     if (line.direction == '@') {
       if (find(line) == nullptr || broken()) return;
       if (std::find(names_.begin(), names_.end(), line.text) != names_.end()) return;
@@ -252,10 +339,15 @@ class Player {
   void expect(const Line& line) {
     if (line.lane == 'S') expected_smtpd_ += line.text;
     else if (line.lane == 'R') expected_rspamd_[line.number] += line.text;
+    else if (line.lane == 'D') expected_dovecot_[line.number] += line.text;
     else return differ("line " + std::to_string(line.at) + ": a lane that is not the filter's");
     if (broken()) return;
-    const std::string& expected = line.lane == 'S' ? expected_smtpd_ : expected_rspamd_[line.number];
-    const std::string& actual = line.lane == 'S' ? played_.to_smtpd : played_.to_rspamd[line.number];
+    const std::string& expected = line.lane == 'S'   ? expected_smtpd_
+                                  : line.lane == 'R' ? expected_rspamd_[line.number]
+                                                     : expected_dovecot_[line.number];
+    const std::string& actual = line.lane == 'S'   ? played_.to_smtpd
+                                : line.lane == 'R' ? played_.to_rspamd[line.number]
+                                                   : played_.to_dovecot[line.number];
     if (differed_ || actual.starts_with(expected)) return;
     differed_ = true;
     const auto at = static_cast<std::size_t>(std::mismatch(expected.begin(), expected.end(), actual.begin(), actual.end()).first -
@@ -279,6 +371,13 @@ class Player {
         if (auto* start = std::get_if<filter::StartScan>(&command)) {
           const auto number = static_cast<unsigned>(start->id);
           begin_attempt(number, scans_.emplace(number, Scan{std::move(*start)}).first->second);
+        } else if (const auto* lookup = std::get_if<filter::StartLookup>(&command)) {
+          lookups_.insert(static_cast<unsigned>(lookup->id));
+        } else if (auto* delivery = std::get_if<filter::StartDelivery>(&command)) {
+          const auto number = static_cast<unsigned>(delivery->id);
+          if (delivery->dot_by >= delivery->reply_by) violate("no time is left for the answer to the dot");
+          played_.to_dovecot[number] = handed_over(delivery->transaction);
+          deliveries_.emplace(number, std::move(*delivery));
         } else if (auto* note = std::get_if<Note>(&command)) {
           played_.notes.push_back(std::move(*note));
         }  // a cancelled scan goes on here, as with a driver that hears of it late: its result must fall on no one
@@ -361,9 +460,14 @@ class Player {
   SmtpdHost host_{settings_.engine.allow_rewritten_body};
   std::map<unsigned, Scan> scans_;
   std::map<unsigned, Foreseen> foreseen_;
+  std::set<unsigned> lookups_;
+  std::map<unsigned, filter::StartDelivery> deliveries_;
+  std::map<unsigned, std::string> servers_;  // that deliveries went to
+  std::set<std::string> have_it_;            // recipients of those
   TimePoint now_ = TimePoint(std::chrono::hours(1));
   std::string expected_smtpd_;
   std::map<unsigned, std::string> expected_rspamd_;
+  std::map<unsigned, std::string> expected_dovecot_;
   std::size_t next_note_ = 0;
   bool differed_ = false;
   bool gone_ = false;

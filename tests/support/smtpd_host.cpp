@@ -120,6 +120,11 @@ void SmtpdHost::data_line(Session& session, std::string_view line) {
   if (line == ".") {
     stream.dotted = true;
     header(stream);
+    for (std::size_t i = 1; is_marked(stream.out) && i < stream.out.size() && !stream.out[i].starts_with("\tseal="); ++i) {
+      const std::string& to = stream.out[i];
+      const std::size_t begin = to.find('<') + 1;
+      marked_.insert(to.substr(begin, to.rfind('>') - begin));
+    }
   } else {
     stream.out.emplace_back(unstuffed(line));
   }

@@ -27,6 +27,9 @@ class SmtpdHost {
 
   const std::vector<std::string>& violations() const { return violations_; }
 
+  // Recipients who, as the filter has it, have their message: of all marks on top of one.
+  const std::set<std::string>& marked() const { return marked_; }
+
  private:
   struct Stream {
     std::vector<std::string> in;  // data-lines of smtpd without stuffed dots, the last "." excluded
@@ -60,6 +63,7 @@ class SmtpdHost {
   const bool bodies_may_change_;
   bool ready_ = false;
   std::vector<std::string> violations_;
+  std::set<std::string> marked_;
 };
 
 }  // namespace mailbridge::testing
