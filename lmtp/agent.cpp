@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/text.hpp"
 #include "lmtp/trace.hpp"
 
 namespace mailbridge::lmtp {
@@ -22,6 +23,7 @@ TimePoint Agent::dot_by() const { return start_ + std::min<Duration>(request_.ti
 
 void Agent::take_mail(std::shared_ptr<const mail::Message> mail, TimePoint now) {
   mail_ = std::move(mail);
+  if (request_.mark_key) mark_ = find_mark(mail_->head(), *request_.mark_key);
   spent_[static_cast<std::size_t>(Stage::input)] = now - start_;
 }
 
@@ -31,11 +33,17 @@ void Agent::no_mail(std::string why, TimePoint now) {
 }
 
 Transaction Agent::transaction(std::string_view helo) const {
-  const std::size_t from = request_.keep_trace ? 0 : smtpd_trace_size(mail_->head(), request_.sender);
+  const std::string_view head = mail_->head();
+  std::size_t from = request_.keep_trace ? 0 : smtpd_trace_size(head, request_.sender);
+  std::string above;  // the mark
+  if (mark_ && mark_->at >= from) {
+    above = head.substr(from, mark_->at - from);
+    from = mark_->at + mark_->size;
+  }
   return {.helo = sane_helo(helo),
           .sender = request_.sender,
           .recipients = {{request_.recipient, request_.original}},
-          .mail = {{}, mail_, from}};
+          .mail = {std::move(above), mail_, from}};
 }
 
 void Agent::finished(Outcome outcome, std::string server, const std::array<Duration, stages>& spent) {
@@ -45,10 +53,24 @@ void Agent::finished(Outcome outcome, std::string server, const std::array<Durat
 }
 
 Report Agent::report() const {
+  if (is_served()) {
+    std::string line;
+    append_field(line, "from", "<" + request_.sender + ">");
+    append_field(line, "to", "<" + request_.recipient + ">");
+    append_field(line, "bytes", std::to_string(mail_->size()));
+    append_field(line, "status", std::to_string(exit_delivered));
+    append_field(line, "outcome", "delivered");
+    append_field(line, "by", "the filter");
+    return {exit_delivered, {}, {Level::info, std::move(line)}};
+  }
   const std::string server = server_.empty() ? to_string(request_.lmtp.front()) : server_;
   const int status = exit_status(*outcome_, request_.policies);
-  return {status, last_line(*outcome_, request_.recipient, server),
-          log_note(*outcome_, {request_.sender, request_.recipient, server, mail_ ? mail_->size() : 0, status, spent_})};
+  Note note = log_note(*outcome_, {request_.sender, request_.recipient, server, mail_ ? mail_->size() : 0, status, spent_});
+  if (mark_ && mark_->recipients.empty()) {
+    append_field(note.text, "mark", "not sealed with this key, so it is not believed");
+    note.level = std::max(note.level, Level::warn);
+  }
+  return {status, last_line(*outcome_, request_.recipient, server), std::move(note)};
 }
 
 }  // namespace mailbridge::lmtp

@@ -12,6 +12,7 @@
 
 #include "base/endpoint.hpp"
 #include "lmtp/client.hpp"
+#include "lmtp/mark.hpp"
 #include "lmtp/outcome.hpp"
 
 namespace mailbridge::lmtp {
@@ -36,6 +37,8 @@ struct Request {
   std::string spool;            // the directory for what of a mail does not fit into max_memory
   bool blank_bare_cr = false;   // a bare CR is delivered as a blank
   Policies policies = {};
+  std::optional<MarkKey> mark_key = {};  // none: marks are like any other field
+  std::string marked_as = {};            // the recipient as a mark names it; empty when smtpd has not told
 };
 
 struct Report {
@@ -55,22 +58,25 @@ class Agent {
 
   // Standard input to its end.
   void take_mail(std::shared_ptr<const mail::Message> mail, TimePoint now);
+  // The recipient has it already, for the filter says so: this is all there is to do.
+  bool is_served() const { return mark_ && !request_.marked_as.empty() && mark_->names(request_.marked_as); }
   // It cannot be read.
   void no_mail(std::string why, TimePoint now);
 
-  // What is left of the mail without smtpd's own lines, for the recipient. `helo` is our host name.
+  // What is left of the mail without smtpd's own lines and the filter's mark, for the recipient. `helo` is our host name.
   Transaction transaction(std::string_view helo) const;
   Patience patience() const { return {.dot_by = dot_by(), .reply_by = end_by()}; }
   // What came of it at `server`, and how long it took.
   void finished(Outcome outcome, std::string server, const std::array<Duration, stages>& spent);
 
-  // After no_mail() or finished().
+  // After no_mail() or finished(), or when it is served.
   Report report() const;
 
  private:
   Request request_;
   TimePoint start_;
   std::shared_ptr<const mail::Message> mail_;
+  std::optional<Mark> mark_;
   std::optional<Outcome> outcome_;
   std::string server_;  // that gave it
   std::array<Duration, stages> spent_{};

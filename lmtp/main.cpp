@@ -154,6 +154,7 @@ void run(Agent& agent, Ways ways) {
   } catch (const std::runtime_error& error) {  // bad_alloc is none
     return agent.no_mail(error.what(), Clock::now());
   }
+  if (agent.is_served()) return;
   // Never destroyed: that would wait for a look-up that hangs in Asio's resolver thread.
   auto& io = *new asio::io_context(1);
   auto& servers = *new Servers(io.get_executor(), lmtp, std::move(ways));

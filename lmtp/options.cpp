@@ -5,6 +5,7 @@
 
 #include "app/manual.hpp"
 #include "app/option_table.hpp"
+#include "app/options.hpp"
 
 namespace mailbridge::lmtp {
 namespace {
@@ -22,7 +23,7 @@ struct Values {
   bool lmtp_starttls = false;
   std::string rcpt, delimiter, fold;
   bool strip_detail = false;
-  std::string unknown, quota, oversize, bare_cr, spool;
+  std::string unknown, quota, oversize, bare_cr, spool, mark_key;
   double timeout = 0;
   bool keep_trace = false;
 };
@@ -156,6 +157,12 @@ constexpr app::Option options[] = {
       "What becomes of a CR that ends no line. It is delivered as it is, or as a blank, as Postfix does it: some readers take it "
       "for a line end, and then see another mail than the one that was scanned."},
      one_of<&V::bare_cr, Words{"keep|blank"}>},
+    {{0, "mark-key", "FILE", one_value, "",
+      "The key of filter-mailbridge's marks, for `filter-mailbridge --deliver`. A recipient who, as such a mark says, has the "
+      "mail "
+      "already is not delivered to once more; a mark is never delivered. The file is the one the filter is given, and whom smtpd "
+      "runs the agent as must be able to read it; when it cannot be read, the mail waits in the queue."},
+     keep<&V::mark_key>},
     {{0, "spool", "DIRECTORY", one_value, "/var/tmp",
       "Where a mail goes on that is larger than 8 MiB. It has a file of its own there that has no name, is readable by its owner "
       "only, and is gone with the agent."},
@@ -213,6 +220,14 @@ Result<std::variant<Settings, Text>> read_settings(const std::vector<std::string
   request.spool = given.spool;
   request.blank_bare_cr = given.bare_cr == "blank";
   request.policies = policies_of(given);
+  if (!given.mark_key.empty()) {
+    const auto text = app::read_file(given.mark_key);
+    if (!text) return fail(text.error().code, "--mark-key: " + text.error().what);
+    auto key = MarkKey::parse(*text);
+    if (!key) return fail(key.error().code, "--mark-key: " + given.mark_key + ": " + key.error().what);
+    request.mark_key = std::move(*key);
+  }
+  if (environment.local && environment.domain) request.marked_as = *environment.local + "@" + *environment.domain;
   if (given.lmtp_cert.empty() != given.lmtp_cert_key.empty())
     return fail(Errc::malformed, "--lmtp-cert and --lmtp-cert-key go together");
   if (!given.lmtp_source.empty()) settings.source = *parse_source(given.lmtp_source);

@@ -10,6 +10,7 @@
 
 #include <gtest/gtest.h>
 
+#include "lmtp/mark.hpp"
 #include "tests/support/authority.hpp"
 #include "tests/support/program.hpp"
 #include "tests/support/scripted_server.hpp"
@@ -72,6 +73,64 @@ TEST_F(Lda2lmtp, Delivers) {
   EXPECT_EQ(server.heard()[0], std::string("LHLO ") + host +
                                    "\r\nMAIL FROM:<s@x> BODY=8BITMIME\r\nRCPT TO:<r@y>\r\nDATA\r\n"
                                    "Subject: test\r\n\r\nhello\r\n.\r\nQUIT\r\n");
+}
+
+// What smtpd hands over of a mail that the filter has delivered, at least to alice@y.
+TEST_F(Lda2lmtp, WhoIsMarkedHasTheMailAlready) {
+  const std::string key = write("key", "0123456789abcdef0123456789abcdef\n");
+  const std::string other = write("other", "fedcba9876543210fedcba9876543210\n");
+  std::string mark = lmtp::seal(*lmtp::MarkKey::parse("0123456789abcdef0123456789abcdef"), "2ac23942", {"alice@y", "bob@y"});
+  std::erase(mark, '\r');
+  const std::string received = "Received: from x\n\tby y (OpenSMTPD) with ESMTP id 2ac23942;\n\tnow\n";
+  const auto invocation = [&](const std::string& endpoint, const std::string& user, std::vector<std::string> options) {
+    Invocation invoked = agent(endpoint, std::move(options));
+    invoked.environment.insert(invoked.environment.end(), {"LOCAL=" + user, "DOMAIN=y"});
+    invoked.input = "Return-Path: <s@x>\nDelivered-To: r@y\n" + mark + received + "\nbody\n";
+    return invoked;
+  };
+  for (const char* user : {"alice", "bob"}) expect(run(invocation("/nonexistent", user, {"--mark-key", key})), 0, "");
+
+  struct Row {
+    std::string name;
+    std::string user;
+    std::vector<std::string> options;
+    std::string head;
+  };
+  const auto crlf = [](std::string text) {
+    for (std::size_t lf = text.find('\n'); lf != std::string::npos; lf = text.find('\n', lf + 2)) text.insert(lf, 1, '\r');
+    return text;
+  };
+  const Row rows[] = {
+      {"another recipient", "carol", {"--mark-key", key}, received},
+      {"the same in other letters", "Alice", {"--mark-key", key}, received},
+      {"the trace is kept", "carol", {"--mark-key", key, "--keep-trace"}, "Return-Path: <s@x>\nDelivered-To: r@y\n" + received},
+      {"another key", "alice", {"--mark-key", other}, received},
+      {"no key", "alice", {}, mark + received},
+  };
+  const auto deliver_in_steps = [](Peer& peer) {  // DATA waits for what is said to ORCPT
+    peer.say("220 test\r\n");
+    peer.hear_line();
+    peer.say("250-test\r\n250-8BITMIME\r\n250 PIPELINING\r\n");
+    peer.hear_line();
+    peer.hear_line();
+    peer.say("250 2.1.0 OK\r\n250 2.1.5 OK\r\n");
+    peer.hear_line();
+    peer.say("354 OK\r\n");
+    peer.hear_until("\r\n.\r\n");
+    peer.say("250 2.0.0 <r@y> 8MhqC1 Saved\r\n");
+    peer.wait_for_close();
+  };
+  for (const Row& row : rows) {
+    ScriptedServer server(deliver_in_steps);
+    expect(run(invocation(server.endpoint(), row.user, row.options)), 0, "");
+    EXPECT_EQ(server.finish(), "") << row.name;
+    EXPECT_NE(server.heard()[0].find("DATA\r\n" + crlf(row.head) + "\r\nbody\r\n.\r\n"), std::string::npos) << row.name << "\n"
+                                                                                                            << server.heard()[0];
+  }
+  expect(run(invocation("/nonexistent", "alice", {"--mark-key", directory_ + "/none"})), 75,
+         "451 4.3.0 lda2lmtp: --mark-key: " + directory_ + "/none: No such file or directory");
+  expect(run(invocation("/nonexistent", "alice", {"--mark-key", "/dev/null"})), 75,
+         "451 4.3.0 lda2lmtp: --mark-key: /dev/null: a key of at least 32 bytes is wanted");
 }
 
 TEST_F(Lda2lmtp, DeliversOverTcp) {
