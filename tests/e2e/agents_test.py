@@ -11,7 +11,6 @@ delivered, 71, 75 and a signal are tried again, everything else bounces. What is
 mail became is then counted in the mailboxes of the servers.
 """
 
-import difflib
 import os
 import queue
 import re
@@ -25,12 +24,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from document import Written
 from stack import LIBEXEC, ROOT, Stack, descendants, enter
 
 sys.path.insert(0, str(ROOT / "tests/support"))
 from lmtp_server import CAPABILITIES, CLOSE, COMMIT, DEAF, HALF_CLOSE, SAVED, SILENT, UNREAD, Server, words  # noqa: E402
 
-DOCUMENT = ROOT / "docs/delivery.md"
+WRITTEN = Written("agents_test.py")
 PLACE = Path("/run/agents")
 SENDER, RECIPIENT = "sender@client.example.net", "alice@example.org"
 BODY = b"Subject: a mail\nMessage-ID: <1@client.example.net>\n\nHello,\nthis is a mail.\n"
@@ -386,9 +386,6 @@ def run_rows(rows):
 
 # ---- the table ---------------------------------------------------------------------------------------------------------------
 
-BEGIN, END = "<!-- written by tests/e2e/agents_test.py --write -->\n", "<!-- end of what is written -->\n"
-
-
 def table(results):
     lines = []
     for title, rows in SECTIONS.items():
@@ -442,17 +439,13 @@ class AgentsTest(unittest.TestCase):
         self.assertGreater(checked, 80)
 
     def test_the_table_in_the_docs(self):
-        written = DOCUMENT.read_text().partition(BEGIN)[2].partition(END)[0]
-        differences = difflib.unified_diff(written.splitlines(), table(self.results).splitlines(), "docs/delivery.md", "now", n=0, lineterm="")
-        self.assertEqual("\n".join(differences), "", "what follows from it is written by agents_test.py --write")
+        self.assertEqual(WRITTEN.differences(table(self.results)), "", "if that is right, agents_test.py --write writes it")
 
 
 def main():
     AgentsTest.stack = prepare()
     if sys.argv[1:] == ["--write"]:
-        before, _, rest = DOCUMENT.read_text().partition(BEGIN)
-        results = run_rows([row for rows in SECTIONS.values() for row in rows])
-        DOCUMENT.write_text(before + BEGIN + table(results) + END + rest.partition(END)[2])
+        WRITTEN.write(table(run_rows([row for rows in SECTIONS.values() for row in rows])))
     elif sys.argv[1:2] == ["--row"]:
         rows = [row for rows in SECTIONS.values() for row in rows if sys.argv[2] in row.name]
         for (key, agent), result in run_rows(rows).items():

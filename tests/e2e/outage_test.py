@@ -1,5 +1,8 @@
 """Dovecot stopped, paused, killed and cut off at each stage of a delivery, under load: every mail that was accepted is in its mailbox
-or in the queue at any time, in its mailbox in the end, and there once. What is there twice was announced in the log."""
+or in the queue at any time, in its mailbox in the end, and there once. What is there twice was announced in the log.
+
+    outage_test.py queued | session      delivered by lda2lmtp, or by the filter while the client waits
+"""
 
 import collections
 import os
@@ -7,6 +10,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -18,6 +22,7 @@ MAILS, CLIENTS = 200, 8
 USERS = [f"user{number}@example.org" for number in range(8)]
 SENDER = "bounces@example.org"  # a mailbox, too: whatever comes back is seen
 DOVECOT, PROXY = "/run/dovecot/lmtp", "/run/lmtp-proxy"
+KEY = "/etc/mailbridge.key"
 SPOOL = Path("/var/spool/smtpd/queue")
 TWICE = "may be delivered twice"
 
@@ -31,13 +36,13 @@ class LmtpProxy:
     what it returns is called while everything goes on."""
 
     STAGES = ("connect", "banner", "lhlo", "rcpt", "data", "body", "dot", "reply")
-    GAP = 4  # connections between two disasters
+    GAP = 4  # connections and transactions between two disasters
 
     def __init__(self):
         self.wanted = []
         self.disturb = None
         self.lock = threading.Lock()
-        self.connections = 0  # since the last disaster
+        self.busy = self.GAP  # how much has come since the last disaster
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(PROXY)
         os.chmod(PROXY, 0o666)
@@ -47,11 +52,11 @@ class LmtpProxy:
     def _serve(self):
         while True:
             peer, _ = self.listener.accept()
-            self.connections += 1
+            self.busy += 1
             threading.Thread(target=self._relay, args=(peer,), daemon=True).start()
 
     def _at(self, stage):
-        if self.connections < self.GAP or self.wanted[:1] != [stage] or not self.lock.acquire(blocking=False):
+        if self.busy < self.GAP or self.wanted[:1] != [stage] or not self.lock.acquire(blocking=False):
             return  # no disaster within another
         del self.wanted[:1]
         repair = None
@@ -63,7 +68,7 @@ class LmtpProxy:
     def _repair(self, repair):
         if repair:
             repair()
-        self.connections = 0
+        self.busy = 0
         self.lock.release()
 
     def _relay(self, peer):
@@ -115,6 +120,7 @@ class LmtpProxy:
             while line := reader.readline():
                 verb = line.split()[0].upper()
                 dovecot.sendall(line)
+                self.busy += verb == b"MAIL"
                 if verb in (b"LHLO", b"RCPT"):
                     self._at(verb.decode().lower())
                 elif verb == b"DATA":
@@ -231,11 +237,18 @@ class Outage(StackTest):
         for (identity, user), copies in stored.items():
             if (identity, user) in self.accepted_mails:
                 extra[user] += copies - 1
-        announced = collections.Counter(re.search(r" to=<([^>]*)>", line)[1] for line in self.stack.log_since(self.since, TWICE)
-                                        if "lda2lmtp[" in line)
+        announced = self.announced()
         print(f"{len(self.accepted_mails)} deliveries, {extra.total()} doubled, {announced.total()} announced", flush=True)
         self.assertEqual(extra - announced, collections.Counter(), "no mail is there twice without a word in the log")
         return extra.total()
+
+    def announced(self):
+        """Who may have got a mail twice, by the log."""
+        found = collections.Counter()
+        for line in self.stack.log_since(self.since, TWICE):
+            if "lda2lmtp[" in line:
+                found[re.search(r" to=<([^>]*)>", line)[1]] += 1
+        return found
 
     # -- the tests
 
@@ -315,8 +328,15 @@ def prepare(stack):
         users.writelines(f"{name}:{{PLAIN}}x:5000:5000::/var/mail/vhosts/example.org/{name.partition('@')[0]}::\n" for name in [*USERS, SENDER])
     with open("/etc/smtpd-addresses", "a") as addresses:
         addresses.writelines(f"{name} vmail\n" for name in [*USERS, SENDER])
+    Path(KEY).write_text("a key for tests that is long enough for any")
     stack.lmtp_proxy = LmtpProxy()
 
 
+QUEUED = f"-l {PROXY} --timeout 1.5"
+IN_SESSION = f"--lmtp unix:{PROXY} --verify example.org --verify-timeout 1 --deliver --deliver-timeout 3 --mark-key {KEY}"
+
 if __name__ == "__main__":
-    main(smtpd_conf=lambda text: text.replace("-l /run/dovecot/lmtp", f"-l {PROXY} --timeout 1.5"), prepare=prepare)
+    mode = sys.argv.pop(1)
+    agent = QUEUED if mode == "queued" else f"{QUEUED} --mark-key {KEY}"
+    main(smtpd_conf=lambda text: text.replace("-l /run/dovecot/lmtp", agent), filter_options=IN_SESSION if mode == "session" else "",
+         prepare=prepare)

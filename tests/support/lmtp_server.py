@@ -7,7 +7,8 @@ the Talk. The stages, in the order of a transaction:
 
     banner lhlo mail rcpt data body dot quit        also starttls, xclient, rset, noop, bdat (each chunk but the last)
 
-"rcpt <bob@example.org>" is for one recipient alone. "body" comes before the mail is read, right after 354 or BDAT. Where the script says
+"rcpt <bob@example.org>" is for one recipient alone, "probe rcpt" and the like for transactions with the null sender that a server with
+`probes` is to treat apart. "body" comes before the mail is read, right after 354 or BDAT. Where the script says
 nothing the server does what Dovecot 2.3 does: it answers what has come in with one write, ends a mail at any LF "." LF, whatever the
 line ends, delivers, and says so once for each recipient.
 """
@@ -97,11 +98,14 @@ class Server:
     capabilities     what LHLO lists
     byte_by_byte     each byte of what is said leaves alone
     tls              an ssl.SSLContext: for STARTTLS, and with `implicit` from the beginning
+    probes           transactions with the null sender do what the script has for "probe STAGE", or the usual
     """
 
-    def __init__(self, endpoint, script=None, *, capabilities=CAPABILITIES, byte_by_byte=False, tls=None, implicit=False):
+    def __init__(self, endpoint, script=None, *, capabilities=CAPABILITIES, byte_by_byte=False, tls=None, implicit=False,
+                 probes=False):
         self.scripts = script if isinstance(script, list) else [script or {}]
         self.capabilities, self.byte_by_byte, self.tls, self.implicit = capabilities, byte_by_byte, tls, implicit
+        self.probes = probes
         self.mails = []
         self.talks = []
         self.path = endpoint if isinstance(endpoint, str) else None
@@ -130,11 +134,7 @@ class Server:
         while any(talk.thread.is_alive() and not talk.stuck for talk in self.talks) and time.monotonic() < deadline:
             time.sleep(0.01)
         for talk in self.talks:
-            try:
-                talk.socket.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass  # it has ended
-            talk.thread.join(10)
+            talk.leave()
 
     def _accept(self):
         while True:
@@ -143,6 +143,14 @@ class Server:
             except OSError:
                 return
             self.talks.append(Talk(self, peer, self.scripts[min(len(self.talks), len(self.scripts) - 1)]))
+
+    def rewrite(self, script):
+        """From now on; who is connected is sent away."""
+        self.scripts = [script]
+        self.mails = []
+        for talk in self.talks:
+            talk.leave()
+        self.talks = []
 
 
 class Talk:
@@ -158,6 +166,13 @@ class Talk:
         self.stuck = False
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
+
+    def leave(self):
+        try:
+            self.socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # it has ended
+        self.thread.join(10)
 
     def _run(self):
         try:
@@ -205,6 +220,8 @@ class Talk:
     def act(self, stage, usual):
         """What the script wants at this stage, or the usual; returns the first digit said."""
         first = b""
+        if self.server.probes and self.sender == "":
+            stage = f"probe {stage}"
         for step in self.script.get(stage, [usual]):
             if callable(step):
                 if step is not SAVED and step is not COMMIT:
@@ -222,8 +239,9 @@ class Talk:
             lines = [b"dovecot", *(word.encode() for word in self.server.capabilities)]
             self.act("lhlo", b"".join(b"250%s%s\r\n" % (b"-" if i + 1 < len(lines) else b" ", text) for i, text in enumerate(lines)))
         elif verb == "MAIL":
-            if self.act("mail", REPLIES["mail"]) == b"2":
-                self.sender = rest.partition("<")[2].rpartition(">")[0]
+            self.sender = rest.partition("<")[2].rpartition(">")[0]
+            if self.act("mail", REPLIES["mail"]) != b"2":
+                self.sender = None
         elif verb == "RCPT":
             self._rcpt(rest.partition("<")[2].rpartition(">")[0])
         elif verb == "DATA":
