@@ -162,6 +162,7 @@ TEST(Verdict, NoVerdict) {
       {R"({"action":"no action"}x)", no_object},
       {R"({"action":"no action","score":NaN})", no_object},
       {R"({"action":"no action","score":100000000000000000000000})", no_object},
+      {R"({"action":"no action","score":0.0000000001e-2147483639})", no_object},
       {std::string(2000, '['), no_object},
       {"{}", no_action},
       {R"({"action":""})", no_action},
@@ -218,6 +219,12 @@ TEST(Verdict, Bounds) {
   EXPECT_EQ(verdict.add_headers.size(), 1000u);
   EXPECT_EQ(verdict.remove_headers.size(), 1000u);
   EXPECT_THAT(verdict.unsupported, ElementsAre("add_headers", "remove_headers"));
+
+  const auto deep = [](std::size_t lists) {
+    return R"({"action":"x","list":)" + std::string(lists, '[') + std::string(lists, ']') + "}";
+  };
+  EXPECT_TRUE(parse_verdict(deep(999)));
+  EXPECT_FALSE(parse_verdict(deep(1000)));
 
   const std::string fits(65536, 'v');
   EXPECT_EQ(with_milter(R"("add_headers":{"X":")" + fits + "\"}").add_headers.size(), 1u);

@@ -27,7 +27,7 @@ PROGRAM_EDGES = {"app", "net"}
 LIBRARIES = {  # beyond the standard library
     "base": r"tl/expected\.hpp",
     "mail": r"tl/expected\.hpp",
-    "rspamd": r"simdjson\.h|sodium(/\w+)?\.h|tl/expected\.hpp|zstd\.h",
+    "rspamd": r"rapidjson/\w+\.h|sodium(/\w+)?\.h|tl/expected\.hpp|zstd\.h",
     "lmtp": r"sodium\.h",
     "net": r"asio/.*|openssl/.*|spdlog/.*|((sys|netinet)/)?[a-z]+\.h|tl/expected\.hpp",
     "app": r"CLI/.*|toml\+\+/.*",

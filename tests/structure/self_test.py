@@ -46,7 +46,7 @@ class Planted(unittest.TestCase):
             ("base/text.cpp", "#include <asio.hpp>"),
             ("filter/policy.cpp", "#include <asio/steady_timer.hpp>"),
             ("rspamd/verdict.cpp", "#include <spdlog/spdlog.h>"),
-            ("mail/headers.cpp", "#include <simdjson.h>"),
+            ("mail/headers.cpp", "#include <rapidjson/document.h>"),
             ("mail/message.cpp", "#include <unistd.h>"),
             ("base/endpoint.cpp", "#include <sys/socket.h>"),
             ("filter/engine.cpp", "#include <unistd.h>"),
