@@ -21,6 +21,8 @@
 #include <asio/steady_timer.hpp>
 
 #include "filter/confine.hpp"
+#include "filter/mailbox_text.hpp"
+#include "filter/mailboxes.hpp"
 #include "filter/recorder.hpp"
 #include "filter/scanner.hpp"
 #include "mail/spool.hpp"
@@ -40,6 +42,7 @@ class App {
         read_again_(std::move(read_again)),
         engine_(settings_.engine, random()),
         scanner_(io_, settings_.upstreams, ways(), scanner_hooks()),
+        mailboxes_(io_, mailbox_ways(settings_), mailboxes_hooks()),
         in_(io_, STDIN_FILENO),
         out_(io_, STDOUT_FILENO),
         deadline_(io_),
@@ -120,6 +123,23 @@ class App {
             }};
   }
 
+  Mailboxes::Hooks mailboxes_hooks() {
+    return {[this] { return now(); },
+            [this](LookupId id, const Found& found, TimePoint at) {
+              record([&](Recorder& to) { to.mailboxes('L', id, '>', text_of(found), at); });
+              engine_.lookup_finished(id, found.mailbox, found.why, at);
+              pump();
+            },
+            [this](DeliveryId id, const std::vector<lmtp::Outcome>& outcomes, std::string_view server, TimePoint at) {
+              record([&](Recorder& to) {
+                if (!server.empty()) to.mailboxes('D', id, '@', std::string(server) + "\n", at);
+                to.mailboxes('D', id, '>', text_of(outcomes), at);
+              });
+              engine_.delivery_finished(id, outcomes, server, at);
+              pump();
+            }};
+  }
+
   void read() {
     in_.async_read_some(asio::buffer(in_buffer_), [this](const asio::error_code& error, std::size_t n) {
       if (error) return leave();
@@ -146,6 +166,7 @@ class App {
       net::open_log(settings_.log_target, settings_.log_level, program);
       engine_.use(settings_.engine);
       scanner_.use(settings_.upstreams, ways());
+      mailboxes_.use(mailbox_ways(settings_));
       net::log(Level::info, "the settings were read again");
       engine_.tick(now());  // more scans at once, or less patience
       pump();
@@ -188,12 +209,15 @@ class App {
   }
 
   void carry_out(CancelScan& command) { scanner_.cancel(command.id); }
-  void carry_out(StartLookup& command) { engine_.lookup_finished(command.id, Mailbox::unsure, "there is no way to ask", now()); }
-  void carry_out(StartDelivery& command) {
-    const lmtp::Outcome nowhere{lmtp::Stage::connect, std::nullopt, "there is no way to deliver"};
-    engine_.delivery_finished(command.id, std::vector(command.transaction.recipients.size(), nowhere), {}, now());
+  void carry_out(StartLookup& command) {
+    record([&](Recorder& to) { to.mailboxes('L', command.id, '<', text_of(command), now()); });
+    mailboxes_.start(std::move(command));
   }
-  void carry_out(CancelDelivery&) {}
+  void carry_out(StartDelivery& command) {
+    record([&](Recorder& to) { to.mailboxes('D', command.id, '<', text_of(command.transaction), now()); });
+    mailboxes_.start(std::move(command));
+  }
+  void carry_out(CancelDelivery& command) { mailboxes_.cancel(command.id); }
   void carry_out(StartScan& command) { scanner_.start(std::move(command)); }
 
   // Once everything that is ready by now has been heard, so that what it leads to leaves in one piece.
@@ -250,6 +274,7 @@ class App {
   asio::io_context io_{1};
   Engine engine_;
   Scanner scanner_;
+  Mailboxes mailboxes_;
   asio::posix::stream_descriptor in_;
   asio::posix::stream_descriptor out_;
   asio::steady_timer deadline_;

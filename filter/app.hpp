@@ -28,6 +28,18 @@ struct GivenOption {
   std::string value;
 };
 
+// Where Dovecot is asked about mailboxes, and mail is delivered.
+struct LmtpSettings {
+  std::vector<Endpoint> servers;  // in the order in which they are tried; may be empty
+  std::size_t connections = 4;    // to them, and as many to quota-status
+  std::string source;             // an address of ours for TCP connections; empty: any
+  bool starttls = false;
+  net::TlsSettings tls_files;
+  std::string tls_name;                        // of all servers; empty: their host
+  std::shared_ptr<const net::TlsContext> tls;  // made of tls_files, when a server wants it
+  bool wants_tls() const;
+};
+
 struct AppSettings {
   Settings engine;
   std::vector<rspamd::Upstream> upstreams = {{TcpEndpoint{"127.0.0.1", 11333}}};  // at least one
@@ -36,8 +48,9 @@ struct AppSettings {
   net::TlsSettings tls_files;                                                     // for https:// servers
   std::string tls_name;                                                           // of all https:// servers; empty: their host
   std::shared_ptr<const net::TlsContext> tls;  // made of tls_files, when there are such servers
-  std::optional<Endpoint> quota_status;        // Dovecot's policy service; none: it is not asked
-  std::string record_directory;                // empty: nothing is recorded; read at start only
+  LmtpSettings lmtp;
+  std::optional<Endpoint> quota_status;  // Dovecot's policy service; none: its LMTP servers are asked instead
+  std::string record_directory;          // empty: nothing is recorded; read at start only
   net::LogTarget log_target = net::LogTarget::syslog;
   Level log_level = Level::info;
   std::vector<GivenOption> given;  // what these settings were made from, for a recording

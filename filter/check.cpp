@@ -10,6 +10,7 @@
 #include <asio/io_context.hpp>
 
 #include "base/text.hpp"
+#include "filter/mailboxes.hpp"
 #include "filter/scanner.hpp"
 #include "mail/message.hpp"
 #include "rspamd/scan_request.hpp"
@@ -50,6 +51,34 @@ rspamd::ScanResult scan(const rspamd::Upstream& server, const AppSettings& setti
   return std::move(*result);
 }
 
+// Whether Dovecot answers about a recipient that probably nobody has.
+Found look_up(Mailboxes::Ways ways, const std::string& recipient, Duration patience) {
+  asio::io_context io;
+  std::optional<Found> result;
+  const auto found = [&](LookupId, const Found& answer, TimePoint) {
+    result = answer;
+    io.stop();
+  };
+  Mailboxes mailboxes(io, std::move(ways), {Clock::now, found, {}});
+  mailboxes.start(StartLookup{1, recipient, 0, Clock::now() + patience});
+  if (!result) io.run();
+  return result.value_or(Found{Mailbox::unsure, "the look-up did not end"});
+}
+
+bool check_mailboxes(const std::string& name, Mailboxes::Ways ways, const AppSettings& settings) {
+  const auto& domains = settings.engine.verify.domains;
+  const std::string recipient = "no-such-user@" + (domains.empty() ? "localhost" : *domains.begin());
+  const TimePoint begun = Clock::now();
+  const Found found = look_up(std::move(ways), recipient, settings.engine.verify.timeout);
+  const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - begun).count();
+  std::string line = name + ": ";
+  if (found.mailbox == Mailbox::unsure) line += found.why;
+  else line += "OK, answers about recipients (" + std::to_string(took) + " ms)";
+  if (found.mailbox == Mailbox::known) line += ", and takes " + recipient;
+  std::printf("%s\n", header_line(line, max_shown).c_str());
+  return found.mailbox != Mailbox::unsure;
+}
+
 }  // namespace
 
 bool check_servers(const AppSettings& settings) {
@@ -65,6 +94,15 @@ bool check_servers(const AppSettings& settings) {
     else line += "answers, but with \"" + result->action + "\" to the test spam GTUBE";
     std::printf("%s\n", header_line(line, max_shown).c_str());
     all = all && refused;
+  }
+  for (const Endpoint& server : settings.lmtp.servers) {
+    Mailboxes::Ways ways = mailbox_ways(settings);
+    ways.lmtp = {server};
+    ways.quota_status.reset();
+    all = check_mailboxes(to_string(server), std::move(ways), settings) && all;
+  }
+  if (settings.quota_status) {
+    all = check_mailboxes("quota-status " + to_string(*settings.quota_status), mailbox_ways(settings), settings) && all;
   }
   return all;
 }

@@ -5,8 +5,8 @@
 
 namespace mailbridge::filter {
 
-// Asks each server of rspamd to scan the test spam that every rspamd refuses (GTUBE), one after the other, and prints one line
-// for each. False when a server did not answer or would have let it pass.
+// Asks each server of rspamd to scan the test spam that every rspamd refuses (GTUBE), and each of Dovecot's about a recipient,
+// one after the other, and prints one line for each. False when a server did not answer, or rspamd would have let that spam pass.
 bool check_servers(const AppSettings& settings);
 
 }  // namespace mailbridge::filter

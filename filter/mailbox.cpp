@@ -2,6 +2,10 @@
 
 namespace mailbridge::filter {
 
+std::string text_of(const lmtp::Reply& reply) {
+  return std::to_string(reply.code) + " " + reply.enhanced + (reply.enhanced.empty() ? "" : " ") + reply.last();
+}
+
 Mailbox mailbox_of(int code, std::string_view enhanced) {
   if (enhanced == "5.2.2" || enhanced == "4.2.2") return Mailbox::full;
   if (code / 100 != 5) return Mailbox::unsure;
@@ -24,8 +28,7 @@ Found found(const lmtp::Outcome& outcome) {
     if (reply.code == 451 && reply.last().find("Too many concurrent deliveries for user") != std::string::npos)
       return {Mailbox::known};
   }
-  return {Mailbox::unsure,
-          std::to_string(reply.code) + " " + reply.enhanced + (reply.enhanced.empty() ? "" : " ") + reply.last()};
+  return {Mailbox::unsure, text_of(reply)};
 }
 
 }  // namespace mailbridge::filter

@@ -31,6 +31,9 @@ struct Found {
   std::string why = {};  // when unsure
 };
 
+// "550 5.1.1 no such user"
+std::string text_of(const lmtp::Reply& reply);
+
 // By a refusal's code and enhanced code (empty: none was given).
 Mailbox mailbox_of(int code, std::string_view enhanced);
 

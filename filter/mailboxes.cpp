@@ -12,6 +12,7 @@
 #include <asio/steady_timer.hpp>
 
 #include "base/text.hpp"
+#include "filter/app.hpp"
 #include "filter/quota_status.hpp"
 #include "net/connect.hpp"
 #include "net/converse.hpp"
@@ -307,6 +308,16 @@ class Mailboxes::PolicyLane : public Lane<net::Socket> {
 
   net::Target target_;
 };
+
+Mailboxes::Ways mailbox_ways(const AppSettings& settings) {
+  const LmtpSettings& lmtp = settings.lmtp;
+  Mailboxes::Ways ways{.lmtp = lmtp.servers, .quota_status = settings.quota_status, .limits = {.count = lmtp.connections}};
+  ways.lmtp_ways.tls = lmtp.tls;
+  ways.lmtp_ways.tls_name = lmtp.tls_name;
+  ways.lmtp_ways.starttls = lmtp.starttls;
+  if (!lmtp.source.empty()) ways.lmtp_ways.source = asio::ip::make_address(lmtp.source);
+  return ways;
+}
 
 Mailboxes::Mailboxes(asio::io_context& io, Ways ways, Hooks hooks) : io_(io), hooks_(std::move(hooks)) { use(std::move(ways)); }
 

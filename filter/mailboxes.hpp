@@ -21,6 +21,8 @@
 
 namespace mailbridge::filter {
 
+struct AppSettings;
+
 class Mailboxes {
  public:
   struct Hooks {
@@ -58,5 +60,7 @@ class Mailboxes {
   std::shared_ptr<PolicyLane> policy_;     // likewise
   std::map<DeliveryId, bool> deliveries_;  // that are not answered; true: cancelled
 };
+
+Mailboxes::Ways mailbox_ways(const AppSettings& settings);
 
 }  // namespace mailbridge::filter

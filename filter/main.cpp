@@ -47,14 +47,21 @@ filter::AppSettings out_of_order() {
 Result<std::variant<filter::AppSettings, filter::Text>> read_settings(int argc, char** argv) {
   auto read = filter::read_settings(argc, argv);
   auto* settings = read ? std::get_if<filter::AppSettings>(&*read) : nullptr;
+  if (!settings) return read;
   const auto wants_tls = [](const rspamd::Upstream& upstream) {
     const auto* tcp = std::get_if<TcpEndpoint>(&upstream.endpoint);
     return tcp && tcp->tls;
   };
-  if (!settings || std::none_of(settings->upstreams.begin(), settings->upstreams.end(), wants_tls)) return read;
-  auto loaded = net::TlsContext::load(settings->tls_files);
-  if (!loaded) return tl::unexpected(std::move(loaded.error()));
-  settings->tls = std::move(*loaded);
+  if (std::any_of(settings->upstreams.begin(), settings->upstreams.end(), wants_tls)) {
+    auto loaded = net::TlsContext::load(settings->tls_files);
+    if (!loaded) return tl::unexpected(std::move(loaded.error()));
+    settings->tls = std::move(*loaded);
+  }
+  if (settings->lmtp.wants_tls()) {
+    auto loaded = net::TlsContext::load(settings->lmtp.tls_files);
+    if (!loaded) return tl::unexpected(std::move(loaded.error()));
+    settings->lmtp.tls = std::move(*loaded);
+  }
   return read;
 }
 
@@ -98,7 +105,8 @@ int run(int argc, char** argv) {
     return 1;
   }
   std::puts("configuration OK");
-  net::open_log(net::LogTarget::stderr_stream, Level::error, "filter-mailbridge");  // what there is to say goes to standard output
+  net::open_log(net::LogTarget::stderr_stream, Level::error,
+                "filter-mailbridge");  // what there is to say goes to standard output
   return !check || filter::check_servers(*settings) ? 0 : 1;
 }
 

@@ -1,5 +1,6 @@
 #include "filter/options.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <initializer_list>
 #include <utility>
@@ -42,6 +43,10 @@ struct Values {
   std::string record;
   std::string log_target = "syslog";
   std::string log_level = "info";
+  std::vector<std::string> lmtp;
+  unsigned lmtp_connections = 4;
+  std::string lmtp_source, lmtp_ca, lmtp_name, lmtp_cert, lmtp_cert_key;
+  bool lmtp_starttls = false;
   std::vector<std::string> verify;
   std::string unknown = "refuse";
   std::string full = "tempfail";
@@ -120,6 +125,11 @@ Result<Endpoint> parse_policy_endpoint(std::string_view text) {
   const auto* tcp = endpoint ? std::get_if<TcpEndpoint>(&*endpoint) : nullptr;
   if (tcp && tcp->tls) return fail(Errc::malformed, "HOST:PORT or unix:/PATH is wanted, not " + std::string(text));
   return endpoint;
+}
+
+std::string address_fault(const std::string& text) {
+  const bool one = text.find('/') == std::string::npos && parse_network(text);
+  return one ? std::string() : "an IPv4 or IPv6 address is wanted, not " + text;
 }
 
 void declare(CLI::App& app, Values& values) {
@@ -226,13 +236,33 @@ void declare(CLI::App& app, Values& values) {
   app.add_flag("--submission", values.submission,
                "Do what smtpd does to submitted mail after its filters already before the scan, so that a signature covers it. "
                "See `Submission` below.");
+  row("--lmtp", values.lmtp, "ENDPOINT", parsed_by(parse_lmtp_endpoint),
+      "Where Dovecot takes mail over LMTP: `unix:/PATH`, `HOST:PORT`, or `lmtps://HOST:PORT` for TLS from the first byte. Of "
+      "several, the first that answers is used. See `Dovecot` below.")
+      ->allow_extra_args(false);
+  row("--lmtp-connections", values.lmtp_connections, "NUMBER", whole_number(1, 1000),
+      "How many connections to Dovecot there may be at once. Each is a process there. When there are at least two, one is kept "
+      "for questions about recipients.");
+  row("--lmtp-source", values.lmtp_source, "ADDRESS", address_fault,
+      "The address that TCP connections to `--lmtp` come from. Without this option the system chooses.");
+  app.add_flag("--lmtp-starttls", values.lmtp_starttls,
+               "Speak no LMTP without TLS. A server that does not offer STARTTLS is not used; over a unix socket it goes with "
+               "`--lmtp-name`.");
+  row("--lmtp-ca", values.lmtp_ca, "FILE", {},
+      "Whose certificates the LMTP servers may have, in PEM. Without this option those the system trusts.");
+  row("--lmtp-name", values.lmtp_name, "NAME", {},
+      "The name in the certificate of each LMTP server. Without this option it is the host in its endpoint.");
+  row("--lmtp-cert", values.lmtp_cert, "FILE", {},
+      "A certificate to show to LMTP servers, with its chain, in PEM. It goes with `--lmtp-cert-key`.");
+  row("--lmtp-cert-key", values.lmtp_cert_key, "FILE", {},
+      "The private key of that certificate, in PEM. The filter's user must be able to read it.");
   row("--verify", values.verify, "DOMAIN|FILE", path_or(domain_fault),
       "Ask Dovecot about recipients of this domain before they are accepted. A domain, or the absolute path of a file with one a "
-      "line. It goes with `--quota-status`, and whether there is any is read at start only; see `Recipients` below.")
+      "line. It goes with `--lmtp` or `--quota-status`, and whether there is any is read at start only; see `Recipients` below.")
       ->allow_extra_args(false);
   row("--quota-status", values.quota_status, "ENDPOINT", parsed_by(parse_policy_endpoint),
-      "Where Dovecot's policy service quota-status listens: `HOST:PORT` or `unix:/PATH`. It is asked whether a recipient exists, "
-      "and whether there is room for the message.");
+      "Where Dovecot's policy service quota-status listens: `HOST:PORT` or `unix:/PATH`. It is asked about recipients instead of "
+      "`--lmtp`, for it knows whether there is room for a message of that size.");
   row("--unknown", values.unknown, "refuse|smtpd", one_of("refuse|smtpd"),
       "Refuse recipients that Dovecot does not know, or leave them to smtpd. With aliases in smtpd.conf it must be left to "
       "smtpd: "
@@ -277,10 +307,11 @@ void declare(CLI::App& app, Values& values) {
          "Say what is wrong with the other options and the configuration file, if anything, and exit. For the command line: in "
          "smtpd.conf it would end smtpd, and the configuration file does not know it.")
       ->configurable(false);
-  app.add_flag("--check", values.check,
-               "The same, and then ask each server of rspamd what it thinks of a test spam. One line for each tells whether it "
-               "answers and "
-               "would refuse that spam (GTUBE), or why not; the exit status is 1 if one does not.")
+  app.add_flag(
+         "--check", values.check,
+         "The same, and then ask each server of rspamd what it thinks of a test spam, and each of Dovecot's about a "
+         "recipient. One line for each tells whether it answers and, of rspamd, would refuse that spam (GTUBE), or why not; "
+         "the exit status is 1 if one does not.")
       ->configurable(false);
 }
 
@@ -350,7 +381,8 @@ Result<void> take_recipients(const Values& values, AppSettings& settings) {
     return {};
   });
   if (!taken) return taken;
-  if (!values.verify.empty() && values.quota_status.empty()) return fail(Errc::malformed, "--verify goes with --quota-status");
+  if (!values.verify.empty() && values.lmtp.empty() && values.quota_status.empty())
+    return fail(Errc::malformed, "--verify goes with --lmtp or --quota-status");
   if (!values.quota_status.empty()) settings.quota_status = parse_policy_endpoint(values.quota_status).value();
   settings.engine.verify.sizes = settings.quota_status.has_value();
   settings.engine.verify.timeout = seconds(values.verify_timeout);
@@ -359,9 +391,25 @@ Result<void> take_recipients(const Values& values, AppSettings& settings) {
   return {};
 }
 
+Result<void> take_lmtp(const Values& values, LmtpSettings& settings) {
+  for (const std::string& text : values.lmtp) settings.servers.push_back(parse_lmtp_endpoint(text).value());
+  settings.connections = values.lmtp_connections;
+  settings.source = values.lmtp_source;
+  settings.starttls = values.lmtp_starttls;
+  settings.tls_files = {values.lmtp_ca, values.lmtp_cert, values.lmtp_cert_key};
+  settings.tls_name = values.lmtp_name;
+  if (values.lmtp_cert.empty() != values.lmtp_cert_key.empty())
+    return fail(Errc::malformed, "--lmtp-cert and --lmtp-cert-key go together");
+  const bool local = std::any_of(settings.servers.begin(), settings.servers.end(),
+                                 [](const Endpoint& server) { return std::holds_alternative<UnixEndpoint>(server); });
+  if (local && settings.starttls && settings.tls_name.empty())
+    return fail(Errc::malformed, "--lmtp-starttls over a unix socket goes with --lmtp-name, which its certificate is to have");
+  return {};
+}
+
 // A key that is there is looked at with or without --deliver.
 Result<void> take_delivery(const Values& values, AppSettings& settings) {
-  if (values.deliver && (values.verify.empty() || values.mark_key.empty()))
+  if (values.deliver && (values.lmtp.empty() || values.verify.empty() || values.mark_key.empty()))
     return fail(Errc::malformed, "--deliver goes with --lmtp, --verify and --mark-key");
   if (values.mark_key.empty()) return {};
   const auto text = app::read_file(values.mark_key);
@@ -375,6 +423,7 @@ Result<void> take_delivery(const Values& values, AppSettings& settings) {
 Result<AppSettings> settings_of(const Values& values) {
   AppSettings settings;
   if (auto taken = take_recipients(values, settings); !taken) return tl::unexpected(std::move(taken.error()));
+  if (auto taken = take_lmtp(values, settings.lmtp); !taken) return tl::unexpected(std::move(taken.error()));
   if (auto taken = take_delivery(values, settings); !taken) return tl::unexpected(std::move(taken.error()));
   auto classes = class_settings(values);
   if (!classes) return tl::unexpected(std::move(classes.error()));
@@ -422,6 +471,14 @@ Result<AppSettings> settings_of(const Values& values) {
 constexpr const char* what_it_is = "OpenSMTPD filter that asks rspamd";
 
 }  // namespace
+
+bool LmtpSettings::wants_tls() const {
+  const auto whole = [](const Endpoint& server) {
+    const auto* tcp = std::get_if<TcpEndpoint>(&server);
+    return tcp && tcp->tls;
+  };
+  return (starttls && !servers.empty()) || std::any_of(servers.begin(), servers.end(), whole);
+}
 
 Result<std::variant<AppSettings, Text>> read_settings(int argc, const char* const* argv) {
   Values values;

@@ -35,6 +35,10 @@ void Recorder::rspamd(ScanId scan, char direction, std::string_view bytes, TimeP
   write(lane, direction == '!' || direction == '@' ? std::string(bytes) + "\n" : std::string(bytes), now);
 }
 
+void Recorder::mailboxes(char lane, std::uint64_t id, char direction, std::string_view text, TimePoint now) {
+  write(lane + std::to_string(id) + direction, text, now);
+}
+
 void Recorder::note(const Note& note, TimePoint now) {
   if (note.level != Level::debug) write("N", note.text + "\n", now);
 }
