@@ -116,7 +116,10 @@ void Engine::answer_rcpt(QuestionId id) {
   const RcptQuestion& question = asked->second;
   const auto found = sessions_.find(question.session_key);
   Session* session = found == sessions_.end() ? nullptr : &found->second;
-  std::string_view refusal = refusal_of(question.mailbox, question.address, settings_.recipients);
+  std::optional<Mailbox> mailbox = question.mailbox;
+  // Who knows sizes says of both that there is no room.
+  if (mailbox == Mailbox::full && settings_.verify.sizes && session && session->tx.announced > 0) mailbox = Mailbox::too_large;
+  std::string_view refusal = refusal_of(mailbox, question.address, settings_.recipients);
   if (session && question.mailbox == Mailbox::unknown && !refusal.empty()) count_unknown(*session);
   const std::size_t most = 2 * settings_.recipients.max_unknown;
   const bool ends = session && most > 0 && session->unknown >= most;

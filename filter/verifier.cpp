@@ -47,7 +47,7 @@ std::string_view to_string(Mailbox mailbox) {
     case Mailbox::full:
       return "full";
     case Mailbox::too_large:
-      return "too-large";
+      return "too_large";
     case Mailbox::unsure:
       return "unsure";
   }

@@ -196,6 +196,16 @@ TEST_F(RcptTest, TheAnnouncedSizeIsAskedAbout) {
   EXPECT_EQ(lookups.at("t@example.org").size, 0U) << "smtpd refused that command";
 }
 
+TEST_F(RcptTest, NoRoomForTheAnnouncedSizeIsNotCalledFull) {
+  smtpd(mail_from(" SIZE=4321") + rcpt_to("r@example.org"));
+  EXPECT_EQ(found("r@example.org", Mailbox::full),
+            result("reject|452 4.2.2 The mailbox has no room for a message of this size, try again later"));
+  settings.verify.sizes = false;
+  restart();
+  smtpd(mail_from(" SIZE=4321") + rcpt_to("r@example.org"));
+  EXPECT_EQ(found("r@example.org", Mailbox::full), result("reject|452 4.2.2 The mailbox is full, try again later"));
+}
+
 TEST_F(RcptTest, SilenceIsAnsweredInTime) {
   smtpd(mail_from() + rcpt_to("r@example.org"));
   EXPECT_EQ(engine.next_deadline(), now + 3s);
