@@ -2,12 +2,9 @@
 
 #include <algorithm>
 #include <cctype>
-#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
-
-#include <CLI/CLI.hpp>
 
 #include "base/text.hpp"
 
@@ -22,18 +19,6 @@ std::size_t sentence(std::string_view text) {
   }
   return text.size();
 }
-
-// Without its markup.
-std::string first_sentence(std::string_view description) {
-  std::string text(description.substr(0, sentence(description)));
-  if (text.ends_with('.')) text.pop_back();
-  std::erase(text, '`');
-  return text;
-}
-
-class Help : public CLI::Formatter {
-  std::string make_option_desc(const CLI::Option* option) const override { return first_sentence(option->get_description()); }
-};
 
 class Mdoc {
  public:
@@ -129,25 +114,11 @@ std::string value(std::string_view type) {
 
 }  // namespace
 
-void shorten_help(CLI::App& app) { app.formatter(std::make_shared<Help>()); }
-
-std::string manual_list(const CLI::App& app) {
-  std::vector<std::string> kept;  // what the views point into
-  kept.reserve(app.get_options().size() * 2);
-  std::vector<OptionText> options;
-  for (const CLI::Option* option : app.get_options()) {
-    if (option->get_lnames().empty()) continue;
-    const int most = option->get_items_expected_max();
-    const auto takes = most == 0                               ? OptionText::nothing
-                       : most > 1                              ? OptionText::values
-                       : option->get_items_expected_min() == 0 ? OptionText::optional_value
-                                                               : OptionText::value;
-    const std::string& type = kept.emplace_back(option->get_type_name());
-    const std::string& default_value = kept.emplace_back(option->get_default_str());
-    options.push_back({option->get_snames().empty() ? '\0' : option->get_snames()[0][0], option->get_lnames()[0], type, takes,
-                       default_value, option->get_description()});
-  }
-  return manual_list(options);
+std::string first_sentence(std::string_view description) {
+  std::string text(description.substr(0, sentence(description)));
+  if (text.ends_with('.')) text.pop_back();
+  std::erase(text, '`');
+  return text;
 }
 
 std::string manual_list(const std::vector<OptionText>& options) {

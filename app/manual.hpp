@@ -2,24 +2,20 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "app/option_table.hpp"
 
-namespace CLI {
-class App;
-}
-
 namespace mailbridge::app {
-
-// Has --help show the first sentence of each option's description.
-void shorten_help(CLI::App& app);
 
 // The options as an mdoc(7) list, in the order of their declaration; all but --help. In descriptions, `text` between backquotes
 // is literal, --name another option, a line end begins a paragraph. The default, and that an option may be given several times,
 // are added.
-std::string manual_list(const CLI::App& app);
 std::string manual_list(const std::vector<OptionText>& options);
+
+// Of a description, without its markup.
+std::string first_sentence(std::string_view description);
 
 // The text of --help.
 std::string help(const OptionTable& table);

@@ -1,8 +1,5 @@
 #include "app/options.hpp"
 
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
 #include <memory>
 #include <string_view>
 #include <utility>
@@ -10,6 +7,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "app/manual.hpp"
 #include "app/toml_file.hpp"
 #include "base/text.hpp"
 
@@ -47,21 +45,11 @@ Result<void> apply_file(CLI::App& app, const std::string& path) {
   return read_toml(path, kind, take);
 }
 
-}  // namespace
+class Help : public CLI::Formatter {
+  std::string make_option_desc(const CLI::Option* option) const override { return first_sentence(option->get_description()); }
+};
 
-Result<std::string> read_file(const std::string& path) {
-  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "re"), std::fclose);
-  std::string text;
-  char block[4096];
-  while (file) {
-    const std::size_t n = std::fread(block, 1, sizeof block, file.get());
-    text.append(block, n);
-    if (n < sizeof block) break;
-  }
-  if (!file || std::ferror(file.get()) != 0)
-    return fail(Errc::malformed, printable(path + ": " + std::strerror(errno), max_shown));
-  return text;
-}
+}  // namespace
 
 Result<std::optional<std::string>> read_options(CLI::App& app, int argc, const char* const* argv) {
   std::string file;
@@ -80,6 +68,27 @@ Result<std::optional<std::string>> read_options(CLI::App& app, int argc, const c
     if (auto applied = apply_file(app, file); !applied) return tl::unexpected(std::move(applied.error()));
   }
   return std::nullopt;
+}
+
+void shorten_help(CLI::App& app) { app.formatter(std::make_shared<Help>()); }
+
+std::string manual_list(const CLI::App& app) {
+  std::vector<std::string> kept;  // what the views point into
+  kept.reserve(app.get_options().size() * 2);
+  std::vector<OptionText> options;
+  for (const CLI::Option* option : app.get_options()) {
+    if (option->get_lnames().empty()) continue;
+    const int most = option->get_items_expected_max();
+    const auto takes = most == 0                               ? OptionText::nothing
+                       : most > 1                              ? OptionText::values
+                       : option->get_items_expected_min() == 0 ? OptionText::optional_value
+                                                               : OptionText::value;
+    const std::string& type = kept.emplace_back(option->get_type_name());
+    const std::string& default_value = kept.emplace_back(option->get_default_str());
+    options.push_back({option->get_snames().empty() ? '\0' : option->get_snames()[0][0], option->get_lnames()[0], type, takes,
+                       default_value, option->get_description()});
+  }
+  return manual_list(options);
 }
 
 }  // namespace mailbridge::app

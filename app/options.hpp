@@ -20,7 +20,10 @@ namespace mailbridge::app {
 // in one line: "--timeout: …" for argv, "FILE:LINE: timeout: …" for the file.
 Result<std::optional<std::string>> read_options(CLI::App& app, int argc, const char* const* argv);
 
-// The bytes of a file. The fault names it.
-Result<std::string> read_file(const std::string& path);
+// Has --help show the first sentence of each option's description.
+void shorten_help(CLI::App& app);
+
+// See app/manual.hpp.
+std::string manual_list(const CLI::App& app);
 
 }  // namespace mailbridge::app

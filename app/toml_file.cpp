@@ -1,6 +1,9 @@
 #include "app/toml_file.hpp"
 
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
+#include <memory>
 #include <optional>
 #include <utility>
 
@@ -8,7 +11,6 @@
 #define TOML_HEADER_ONLY 1  // Debian's shared libtomlplusplus would cost the agent a third of its start
 #include <toml++/toml.h>
 
-#include "app/options.hpp"
 #include "base/text.hpp"
 
 namespace mailbridge::app {
@@ -36,6 +38,20 @@ tl::unexpected<Fault> wrong(const std::string& path, const toml::source_region& 
 }
 
 }  // namespace
+
+Result<std::string> read_file(const std::string& path) {
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "re"), std::fclose);
+  std::string text;
+  char block[4096];
+  while (file) {
+    const std::size_t n = std::fread(block, 1, sizeof block, file.get());
+    text.append(block, n);
+    if (n < sizeof block) break;
+  }
+  if (!file || std::ferror(file.get()) != 0)
+    return fail(Errc::malformed, printable(path + ": " + std::strerror(errno), max_shown));
+  return text;
+}
 
 Result<void> read_toml(const std::string& path, const std::function<TomlKey(std::string_view key)>& kind,
                        const std::function<std::string(std::string_view key, std::vector<std::string> values)>& take) {

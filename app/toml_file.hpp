@@ -1,4 +1,4 @@
-// Options from a TOML file: one key for each, spelled as its long name without the dashes.
+// Files, and options from a TOML file: one key for each, spelled as its long name without the dashes.
 #pragma once
 
 #include <functional>
@@ -9,6 +9,9 @@
 #include "base/result.hpp"
 
 namespace mailbridge::app {
+
+// The bytes of a file. The fault names it.
+Result<std::string> read_file(const std::string& path);
 
 enum class TomlKey { unknown, one, several };  // what values a key may have
 

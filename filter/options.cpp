@@ -9,6 +9,7 @@
 
 #include "app/manual.hpp"
 #include "app/options.hpp"
+#include "app/toml_file.hpp"
 #include "base/endpoint.hpp"
 #include "base/size.hpp"
 #include "base/text.hpp"

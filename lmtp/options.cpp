@@ -5,7 +5,7 @@
 
 #include "app/manual.hpp"
 #include "app/option_table.hpp"
-#include "app/options.hpp"
+#include "app/toml_file.hpp"
 
 namespace mailbridge::lmtp {
 namespace {

@@ -20,7 +20,7 @@ EDGES = {
 # A program's own files stand above the rooms: they alone join protocols and net.
 PROGRAMS = {
     "filter": r"(main|app|check|confine|mailboxes|options|recorder|scanner)\.[ch]pp",
-    "lmtp": r"(main|mda_guard|options|wire)\.[ch]pp",
+    "lmtp": r"(late_openssl|main|mda_guard|options|wire)\.[ch]pp",
 }
 PROGRAM_EDGES = {"app", "net"}
 
