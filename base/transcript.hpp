@@ -4,7 +4,7 @@
 //   S> bytes   S< bytes   smtpd to us, us to smtpd
 //   R> bytes   R< bytes   rspamd to us, us to rspamd; R2> is the second scan, R> the first
 //   D> bytes   D< bytes   the LMTP server to us, us to it
-//   L> known              what a look-up of a recipient found; L2> is the second one
+//   L> words   L< words   what a look-up found, and of what; L2> is the second one
 //   M> bytes              the mail on standard input
 //   S!  R!  R2!  D!  M!   an ending: closed, timed_out, failed or refused and the system's words
 //   R@ server             the server that the next attempt of the scan goes to; D@: that was delivered to

@@ -140,7 +140,9 @@ TEST(Player, IsStrict) {
   const Row rows[] = {
       {"S> config|ready\n", "the transcript expects nothing"},
       {"S> config|ready\nN registered\nM> x\n", "line 3: a lane that is not the filter's"},
-      {"S> config|ready\nN registered\nD> 220 x\n", "line 3: no such delivery"},
+      {"S> config|ready\nN registered\nD> dot 250 x\n", "line 3: no such delivery"},
+      {"S> config|ready\nN registered\nL> known\n", "line 3: no such look-up"},
+      {"S> config|ready\nN registered\nL> perhaps\n", "line 3: no answer to a look-up"},
       {"S> config|ready\nN registered\nR> x\n", "line 3: no such scan"},
       {"S> config|ready\nN nothing of the kind\n", "line 2: no such note"},
       {"S> config|ready\nS< register|ready\n", "line 2: expected register|ready"},

@@ -6,8 +6,8 @@
 #include <random>
 #include <set>
 
-#include "base/text.hpp"
 #include "filter/engine.hpp"
+#include "filter/mailbox_text.hpp"
 #include "filter/options.hpp"
 #include "rspamd/exchange.hpp"
 #include "rspamd/scan_request.hpp"
@@ -58,12 +58,11 @@ class Player {
       }
     }
     if (!expects) differ("the transcript expects nothing");
-    if (!broken() && !expected_smtpd_.empty() && played_.to_smtpd != expected_smtpd_)
+    const auto to_smtpd = expected_.find({'S', 1});
+    if (!broken() && to_smtpd != expected_.end() && played_.to_smtpd != to_smtpd->second)
       differ("more was written to smtpd than expected");
-    if (!gone_) {
-      pass(std::chrono::hours(1));
-      host_.settled();
-    }
+    pass(std::chrono::hours(1));
+    if (!gone_) host_.settled();
     if (engine_.next_deadline()) violate("a scan outlives its deadline");
     smtpd_is_gone();
     const bool discarded = std::any_of(played_.notes.begin(), played_.notes.end(),
@@ -186,7 +185,7 @@ class Player {
       } else if (line.lane == 'L') {
         looked_up(line, part);
       } else if (line.lane == 'D') {
-        delivered(line, outcomes_in(part));
+        delivered(line, part);
       } else if (Scan* scan = find(line)) {
         if (!scan->open) break;  // as a socket that we have closed
         scan->exchange->receive(part);
@@ -200,10 +199,10 @@ class Player {
       if (manner_.broken_with == Ending::Kind::timed_out) pass(std::chrono::hours(1));
       else smtpd_is_gone();
     } else if (line.lane == 'L') {
-      looked_up(line, "unsure broken");
+      looked_up(line, "unsure broken\n");
     } else if (line.lane == 'D') {
       const bool before_dot = manner_.broken_with == Ending::Kind::closed;
-      delivered(line, outcomes_in(before_dot ? "connect ! broken\n" : "dot ? ! broken\n"));
+      delivered(line, before_dot ? "connect ! broken\n" : "dot ? ! broken\n");
     } else if (Scan* scan = find(line); scan && scan->open) {
       scan->exchange->end({manner_.broken_with, "broken"});
       pump();
@@ -211,66 +210,27 @@ class Player {
   }
 
   void looked_up(const Line& line, std::string_view what) {
-    const std::string_view word = what.substr(0, what.find_first_of(" \n"));
-    for (const auto mailbox : {filter::Mailbox::known, filter::Mailbox::unknown, filter::Mailbox::full,
-                               filter::Mailbox::too_large, filter::Mailbox::unsure}) {
-      if (to_string(mailbox) != word) continue;
-      if (lookups_.erase(line.number) == 0 && !broken()) differ("line " + std::to_string(line.at) + ": no such look-up");
-      engine_.lookup_finished(line.number, mailbox, trim(what.substr(word.size())), now_);
-      return pump();
-    }
-    differ("line " + std::to_string(line.at) + ": no answer to a look-up");
+    const auto found = filter::parse_found(what);
+    if (!found) return differ("line " + std::to_string(line.at) + ": no answer to a look-up");
+    if (lookups_.erase(line.number) == 0 && !broken()) differ("line " + std::to_string(line.at) + ": no such look-up");
+    engine_.lookup_finished(line.number, found->mailbox, found->why, now_);
+    pump();
   }
 
-  static std::vector<lmtp::Outcome> outcomes_in(std::string_view text) {
-    std::vector<lmtp::Outcome> outcomes;
-    while (!text.empty()) {
-      std::string_view line = text.substr(0, text.find('\n'));
-      text.remove_prefix(std::min(text.size(), line.size() + 1));
-      lmtp::Outcome outcome{lmtp::Stage::connect, std::nullopt, "unreadable"};
-      const std::string_view stage = line.substr(0, line.find(' '));
-      for (std::size_t i = 0; i < lmtp::stages; ++i) {
-        if (name(static_cast<lmtp::Stage>(i)) == stage) outcome.stage = static_cast<lmtp::Stage>(i);
-      }
-      line.remove_prefix(std::min(line.size(), stage.size() + 1));
-      outcome.unknown = line.starts_with("? ");
-      if (outcome.unknown) line.remove_prefix(2);
-      if (line.starts_with('!')) outcome.failure = trim(line.substr(1));
-      else
-        lmtp::ReplyReader().feed(std::string(line) + "\r\n", [&](Result<lmtp::Reply> reply) {
-          if (reply) outcome.reply = std::move(*reply);
-        });
-      outcomes.push_back(std::move(outcome));
-    }
-    return outcomes;
-  }
-
-  void delivered(const Line& line, const std::vector<lmtp::Outcome>& outcomes) {
+  void delivered(const Line& line, std::string_view what) {
     const auto delivery = deliveries_.extract(line.number);
     if (delivery.empty()) {
       if (!broken()) differ("line " + std::to_string(line.at) + ": no such delivery");
       return;
     }
+    const auto outcomes = filter::parse_outcomes(what);
+    if (!outcomes) return differ("line " + std::to_string(line.at) + ": no outcome of a delivery");
     const auto& recipients = delivery.mapped().transaction.recipients;
-    for (std::size_t i = 0; i < recipients.size() && i < outcomes.size(); ++i) {
-      if (outcomes[i].delivered()) have_it_.insert(recipients[i].address);
+    for (std::size_t i = 0; i < recipients.size() && i < outcomes->size(); ++i) {
+      if (outcomes->at(i).delivered()) have_it_.insert(recipients[i].address);
     }
-    engine_.delivery_finished(line.number, outcomes, servers_[line.number], now_);
+    engine_.delivery_finished(line.number, *outcomes, servers_[line.number], now_);
     pump();
-  }
-
-  // What the mail store is given.
-  static std::string handed_over(const lmtp::Transaction& transaction) {
-    std::string text = "MAIL FROM:<" + transaction.sender + ">\n";
-    for (const lmtp::Recipient& recipient : transaction.recipients) text += "RCPT TO:<" + recipient.address + ">\n";
-    text += "DATA\n";
-    for (std::size_t at = 0; at < transaction.mail.size();) {
-      const std::string_view bytes = transaction.mail.bytes(at);
-      if (bytes.empty()) break;
-      text += bytes;
-      at += bytes.size();
-    }
-    return text;
   }
 
   Scan* find(const Line& line) {
@@ -336,25 +296,35 @@ class Player {
     pump();
   }
 
+  // What the filter said in that lane; null when it has no such lane.
+  const std::string* said(const Line& line) {
+    switch (line.lane) {
+      case 'S':
+        return &played_.to_smtpd;
+      case 'R':
+        return &played_.to_rspamd[line.number];
+      case 'L':
+        return &played_.looked_up[line.number];
+      case 'D':
+        return &played_.to_dovecot[line.number];
+      default:
+        return nullptr;
+    }
+  }
+
   void expect(const Line& line) {
-    if (line.lane == 'S') expected_smtpd_ += line.text;
-    else if (line.lane == 'R') expected_rspamd_[line.number] += line.text;
-    else if (line.lane == 'D') expected_dovecot_[line.number] += line.text;
-    else return differ("line " + std::to_string(line.at) + ": a lane that is not the filter's");
+    const std::string* actual = said(line);
+    if (!actual) return differ("line " + std::to_string(line.at) + ": a lane that is not the filter's");
+    std::string& expected = expected_[{line.lane, line.lane == 'S' ? 1 : line.number}];
+    expected += line.text;
     if (broken()) return;
-    const std::string& expected = line.lane == 'S'   ? expected_smtpd_
-                                  : line.lane == 'R' ? expected_rspamd_[line.number]
-                                                     : expected_dovecot_[line.number];
-    const std::string& actual = line.lane == 'S'   ? played_.to_smtpd
-                                : line.lane == 'R' ? played_.to_rspamd[line.number]
-                                                   : played_.to_dovecot[line.number];
-    if (differed_ || actual.starts_with(expected)) return;
+    if (differed_ || actual->starts_with(expected)) return;
     differed_ = true;
-    const auto at = static_cast<std::size_t>(std::mismatch(expected.begin(), expected.end(), actual.begin(), actual.end()).first -
-                                             expected.begin());
+    const auto at = static_cast<std::size_t>(
+        std::mismatch(expected.begin(), expected.end(), actual->begin(), actual->end()).first - expected.begin());
     const std::size_t start = at == 0 ? 0 : expected.rfind('\n', at - 1) + 1;
     differ("line " + std::to_string(line.at) + ": expected " + line.text +
-           "  got: " + actual.substr(std::min(start, actual.size()), 300));
+           "  got: " + actual->substr(std::min(start, actual->size()), 300));
   }
 
   void expect_note(const Line& line) {
@@ -372,11 +342,13 @@ class Player {
           const auto number = static_cast<unsigned>(start->id);
           begin_attempt(number, scans_.emplace(number, Scan{std::move(*start)}).first->second);
         } else if (const auto* lookup = std::get_if<filter::StartLookup>(&command)) {
-          lookups_.insert(static_cast<unsigned>(lookup->id));
+          const auto number = static_cast<unsigned>(lookup->id);
+          lookups_.insert(number);
+          played_.looked_up[number] = filter::text_of(*lookup);
         } else if (auto* delivery = std::get_if<filter::StartDelivery>(&command)) {
           const auto number = static_cast<unsigned>(delivery->id);
           if (delivery->dot_by >= delivery->reply_by) violate("no time is left for the answer to the dot");
-          played_.to_dovecot[number] = handed_over(delivery->transaction);
+          played_.to_dovecot[number] = filter::text_of(delivery->transaction);
           deliveries_.emplace(number, std::move(*delivery));
         } else if (auto* note = std::get_if<Note>(&command)) {
           played_.notes.push_back(std::move(*note));
@@ -465,9 +437,7 @@ class Player {
   std::map<unsigned, std::string> servers_;  // that deliveries went to
   std::set<std::string> have_it_;            // recipients of those
   TimePoint now_ = TimePoint(std::chrono::hours(1));
-  std::string expected_smtpd_;
-  std::map<unsigned, std::string> expected_rspamd_;
-  std::map<unsigned, std::string> expected_dovecot_;
+  std::map<std::pair<char, unsigned>, std::string> expected_;
   std::size_t next_note_ = 0;
   bool differed_ = false;
   bool gone_ = false;

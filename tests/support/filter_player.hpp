@@ -14,10 +14,7 @@
 
 namespace mailbridge::testing {
 
-// A look-up is answered by a word, `L1> known`, that of filter::to_string(filter::Mailbox), and why. Of a delivery, what is
-// handed over is D<, the envelope and the mail; and its outcome is D>, a line for each recipient: the stage and a reply, `D1> dot
-// 250 2.0.0 Saved`; `D1> connect ! words` when there was none, and `D1> dot ? ! words` when nobody knows. The key of its marks is
-// the player's own.
+// Look-ups and deliveries are in the words of filter/mailbox_text.hpp. The key of marks is the player's own.
 
 // How arrivals are cut, and which one is replaced by an ending. Only cut at least into lines can smtpd's rules be judged, for
 // what we wrote must be seen before smtpd's next line.
@@ -32,6 +29,7 @@ struct Manner {
 struct Played {
   std::string to_smtpd;
   std::map<unsigned, std::string> to_rspamd;
+  std::map<unsigned, std::string> looked_up;
   std::map<unsigned, std::string> to_dovecot;
   std::vector<Note> notes;
   std::size_t arrivals = 0;              // '>' arrivals in the transcript
