@@ -140,6 +140,7 @@ class Engine {
     std::unordered_set<std::string> verified;  // who has a mailbox that takes it, accepted by smtpd or not
     std::size_t unverified = 0;                // recipients of the verified domains of which nobody could tell
     std::unordered_set<std::string> full;      // recipients whose mailbox has no room for what has come
+    bool full_for_now = false;                 // one of these at least
     std::size_t asked_for_room = 0;            // recipients of which that is not known yet
     std::optional<Decision> decision;          // to let it pass, which waits for that
     std::string data_token;

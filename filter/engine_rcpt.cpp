@@ -42,6 +42,8 @@ std::string_view refusal_of(std::optional<Mailbox> mailbox, std::string_view add
       return policy.refuse_unknown && !is_postmaster(address) ? unknown_mailbox : std::string_view();
     case Mailbox::full:
       return policy.refuse_full ? full_for_good : full_later;
+    case Mailbox::full_for_now:
+      return full_later;
     case Mailbox::too_large:
       return policy.refuse_full ? no_room_for_good : no_room_later;
     case Mailbox::unsure:
@@ -199,7 +201,8 @@ void Engine::take_room(Session& session, const std::string& address, Mailbox mai
   Transaction& tx = session.tx;
   --tx.asked_for_room;
   counters_.add("room", to_string(mailbox));
-  if (mailbox == Mailbox::full || mailbox == Mailbox::too_large) tx.full.insert(address);
+  if (mailbox == Mailbox::full || mailbox == Mailbox::full_for_now || mailbox == Mailbox::too_large) tx.full.insert(address);
+  if (mailbox == Mailbox::full_for_now) tx.full_for_now = true;
   if (mailbox != Mailbox::known && mailbox != Mailbox::unsure) tx.verified.erase(address);
   if (tx.asked_for_room > 0) return;
   if (!tx.full.empty()) append_field(tx.log, "full", std::to_string(tx.full.size()));
@@ -207,7 +210,7 @@ void Engine::take_room(Session& session, const std::string& address, Mailbox mai
                                       [&](const std::string& recipient) { return tx.full.contains(recipient); });
   if (for_nobody) {
     cancel_scan(tx);
-    refuse(session, settings_.recipients.refuse_full ? no_room_for_good : no_room_later);
+    refuse(session, settings_.recipients.refuse_full && !tx.full_for_now ? no_room_for_good : no_room_later);
   } else if (tx.decision) {
     pass_on(session, now);
   }

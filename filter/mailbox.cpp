@@ -7,8 +7,9 @@ std::string text_of(const lmtp::Reply& reply) {
 }
 
 Mailbox mailbox_of(int code, std::string_view enhanced) {
-  if (enhanced == "5.2.2" || enhanced == "4.2.2") return Mailbox::full;
+  if (code / 100 == 4) return enhanced == "4.2.2" ? Mailbox::full_for_now : Mailbox::unsure;
   if (code / 100 != 5) return Mailbox::unsure;
+  if (enhanced == "5.2.2") return Mailbox::full;
   if (enhanced == "5.2.3" || enhanced == "5.3.4") return Mailbox::too_large;
   if (enhanced.starts_with("5.1.") || enhanced == "5.2.1") return Mailbox::unknown;  // 5.2.1: it is disabled
   // An address that Dovecot cannot parse is nobody's: "501 5.5.4 Invalid TO" for UTF-8.

@@ -20,8 +20,9 @@ enum class Mailbox {
   known,
   unknown,
   full,
-  too_large,  // the message, for what is left or for any mailbox of that server
-  unsure,     // a temporary answer, or none
+  full_for_now,  // by a temporary answer, which is never made a lasting one
+  too_large,     // the message, for what is left or for any mailbox of that server
+  unsure,        // a temporary answer, or none
 };
 
 // What an answer says about the mailbox. It is unsure unless it is understood: temporary, or permanent for another reason than

@@ -46,6 +46,8 @@ std::string_view to_string(Mailbox mailbox) {
       return "unknown";
     case Mailbox::full:
       return "full";
+    case Mailbox::full_for_now:
+      return "full-for-now";
     case Mailbox::too_large:
       return "too_large";
     case Mailbox::unsure:
@@ -180,10 +182,11 @@ void Verifier::learn(const Lookup& lookup, Mailbox mailbox, TimePoint now) {
       unknown_.put(key, {now + unknown_for});
       return learn_of_domain(key, mailbox, now);
     case Mailbox::full:
+    case Mailbox::full_for_now:
     case Mailbox::too_large: {
       unknown_.erase(key);
       // Who does not know sizes means every message, and that it is known again takes another answer.
-      const bool every = mailbox == Mailbox::full && !settings_.sizes;
+      const bool every = mailbox != Mailbox::too_large && !settings_.sizes;
       if (every) known_.erase(key);
       else if (Known* known = known_.find(key); known && lookup.size <= known->room) known->room_until = now;
       return full_.put(key, {now + full_for, mailbox, every ? 0 : lookup.size});

@@ -109,7 +109,7 @@ class Verifier {
   };
   struct Full {
     TimePoint until;
-    Mailbox mailbox;  // full or too_large
+    Mailbox mailbox;  // full, full_for_now or too_large
     std::size_t size;
   };
   struct Domain {

@@ -139,6 +139,8 @@ TEST_F(RcptTest, Answers) {
       {"unknown is smtpd's", Mailbox::unknown, lenient, "proceed"},
       {"full", Mailbox::full, usual, "reject|452 4.2.2 The mailbox is full" + later},
       {"full for good", Mailbox::full, strict, "reject|552 5.2.2 The mailbox is full"},
+      {"full for now", Mailbox::full_for_now, usual, "reject|452 4.2.2 The mailbox is full" + later},
+      {"full for now, strict", Mailbox::full_for_now, strict, "reject|452 4.2.2 The mailbox is full" + later},
       {"too large", Mailbox::too_large, usual, "reject|452 4.2.2 The mailbox has no room for a message of this size" + later},
       {"too large for good", Mailbox::too_large, strict, "reject|552 5.2.2 The mailbox has no room for a message of this size"},
       {"unsure", Mailbox::unsure, usual, "proceed"},
@@ -420,6 +422,19 @@ TEST_F(RcptTest, RoomForNobodyIsARefusalThatWaitsForNoScan) {
     EXPECT_NE(notes.at(0).find(" full=2 "), std::string::npos) << notes.at(0);
     smtpd(report("link-disconnect"));
   }
+}
+
+TEST_F(RcptTest, WhoIsFullForNowIsNotRefusedForGood) {
+  settings.recipients.refuse_full = true;
+  restart();
+  smtpd(mail_from());
+  take("r@example.org");
+  take("s@example.org");
+  smtpd(message());
+  found("r@example.org", Mailbox::full_for_now);
+  found("s@example.org", Mailbox::full);
+  smtpd(commit());
+  EXPECT_TRUE(output().ends_with("reject|452 4.2.2 The mailbox has no room for a message of this size, try again later\n"));
 }
 
 TEST_F(RcptTest, RoomForSomeIsEnough) {

@@ -23,7 +23,7 @@ TEST(MailboxFound, WhatAProbeSays) {
       {"disabled", Stage::rcpt, {550, "5.2.1", {"disabled"}}, Mailbox::unknown},
       {"an address it cannot parse", Stage::rcpt, {501, "5.5.4", {"Invalid TO"}}, Mailbox::unknown},
       {"over quota", Stage::rcpt, {552, "5.2.2", {"<a> Quota exceeded"}}, Mailbox::full},
-      {"over quota, for now", Stage::rcpt, {452, "4.2.2", {"<a> Quota exceeded"}}, Mailbox::full},
+      {"over quota, for now", Stage::rcpt, {452, "4.2.2", {"<a> Quota exceeded"}}, Mailbox::full_for_now},
       {"552 alone", Stage::rcpt, {552, "", {"full"}}, Mailbox::full},
       {"too large", Stage::rcpt, {552, "5.2.3", {"too large"}}, Mailbox::too_large},
       {"userdb is down", Stage::rcpt, {451, "4.3.0", {"<a> Temporary internal error"}}, Mailbox::unsure},

@@ -42,7 +42,7 @@ TEST(QuotaStatusTest, WhatAnActionSays) {
       {"554 5.2.2 Quota exceeded (mailbox for user is full)", Mailbox::full},  // Dovecot's own
       {"552 5.2.2 Mailbox is full", Mailbox::full},
       {"552 Mailbox is full", Mailbox::full},
-      {"452 4.2.2 Mailbox is full", Mailbox::full},
+      {"452 4.2.2 Mailbox is full", Mailbox::full_for_now},
       {"REJECT Mailbox is full", Mailbox::full},
       {"REJECT Over quota, unknown when there will be room", Mailbox::full},
       {"552 5.2.3 Too large", Mailbox::too_large},
