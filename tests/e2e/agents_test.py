@@ -54,6 +54,7 @@ class Row:
     stdin: str = ""           # a path instead of a pipe
     before: object = None     # called with the path before the agent starts: there is no server then
     tcp: bool = False
+    second: bool = False      # there is another server, in good health, which only lda2lmtp can be told
     shell: str = ""           # put before the command
     agents: tuple = ("lda2lmtp", "mail.lmtp", "script")
 
@@ -61,6 +62,10 @@ class Row:
 def signal_agent(number):
     """A step of a script: the agent gets this signal."""
     return lambda talk: os.kill(descendants(talk.server.shell.get(10))[-1], number)
+
+
+def nothing(_):
+    pass
 
 
 def deserted(path, mode):
@@ -200,6 +205,20 @@ SECTIONS = {
         Row("reads no more of a large mail", {"body": [DEAF]}, LARGE, **BDAT, **PATIENT),
         Row("`250` before the mail, nothing delivered", {"body": [b"250 2.0.0 Saved", SILENT]}, LARGE, **BDAT, **PATIENT),
     ],
+    "With a second server, which only lda2lmtp can be told": [
+        *(Row(f"the first {name}", script, second=True, agents=("lda2lmtp",), **more) for name, script, more in (
+            ("is not there", {}, {"before": nothing}),
+            ("says `421` for a banner", {"banner": [b"421 4.3.2 dovecot Shutting down", CLOSE]}, {}),
+            ("is silent", {"banner": [SILENT]}, PATIENT),
+            ("says `451` to MAIL", {"mail": [b"451 4.3.0 Temporary internal error"]}, {}),
+            ("says `421` to RCPT", {"rcpt": [b"421 4.3.2 dovecot Shutting down", CLOSE]}, {}),
+            ("says `451` to RCPT", {"rcpt": [b"451 4.3.0 <alice@example.org> Temporary internal error"]}, {}),
+            ("does not know the user", {"rcpt": [b"550 5.1.1 <alice@example.org> User doesn't exist"]}, {"permanent": True}),
+            ("closes in the middle of a large mail", {"body": [UNREAD, CLOSE]}, {"body": LARGE}),
+            ("closes after the dot", {"dot": [COMMIT, CLOSE]}, {"window": True}),
+            ("says `421` to the dot", {"dot": [b"421 4.3.2 dovecot Shutting down", CLOSE]}, {}),
+            ("says `451` to the dot", {"dot": [b"451 4.2.0 <alice@example.org> locked"]}, {}))),
+    ],
     "The envelope": [
         Row("the null sender", sender=""),
         Row("a sender with `=`, `+` and `/`", sender="srs0=ab/c+d=tt=example.net=user@client.example.net"),
@@ -213,10 +232,10 @@ SECTIONS = {
         Row("no RECIPIENT in the environment", environment={"RECIPIENT": None}, agents=("lda2lmtp", "mail.lmtp")),
     ],
     "The host": [
-        Row("no socket", before=lambda path: None),
+        Row("no socket", before=nothing),
         Row("a socket where nobody listens", before=lambda path: deserted(path, 0o666)),
         Row("a socket without permission", before=lambda path: deserted(path, 0)),
-        Row("a TCP port where nobody listens", before=lambda path: None, tcp=True),
+        Row("a TCP port where nobody listens", before=nothing, tcp=True),
         Row("standard input cannot be read", stdin="/"),
         Row("TMPDIR cannot be written, nor lda2lmtp's `--spool`", body=BODY + b"0123456789abcde\n" * MIB, environment={"TMPDIR": "/proc"},
             options="--spool /proc"),
@@ -243,7 +262,8 @@ def command(agent, endpoint, row, healthy):
         return f'{LIBEXEC}/mail.lmtp -d "{endpoint}" -r'
     if agent == "script":
         return f'{LIBEXEC}/mail.mda "exec {PLACE}/script -s {expanded(row.sender)} -r {expanded(row.recipient)} -l {endpoint}"'
-    return f'{LIBEXEC}/mail.mda "exec {LIBEXEC}/lda2lmtp -l {endpoint} {"" if healthy else row.options}"'
+    second = f"-l {endpoint}.second" if row.second else ""
+    return f'{LIBEXEC}/mail.mda "exec {LIBEXEC}/lda2lmtp -l {endpoint} {second} {"" if healthy else row.options}"'
 
 
 def standard_input(row):
@@ -269,6 +289,7 @@ def attempt(agent, row, path, healthy=False):
         server = Server(path, row.script, capabilities=row.capabilities, byte_by_byte=row.byte_by_byte)
         server.given_up = threading.Event()  # smtpd has
         server.shell = queue.Queue()
+    second = Server(f"{path}.second") if row.second else None
     environment = {"PATH": "/usr/bin:/bin", "DOMAIN": row.recipient.partition("@")[2], "HOME": "/run/home/vmail",
                    "RECIPIENT": row.recipient, "SHELL": "/bin/sh", "LOCAL": row.recipient.partition("@")[0], "LOGNAME": "vmail",
                    "USER": "vmail", "SENDER": row.sender, **row.environment}
@@ -292,6 +313,8 @@ def attempt(agent, row, path, healthy=False):
         if server:
             server.given_up.set()
             server.close()
+        if second:
+            second.close()
         if shell.stdin:
             feeder.join(5)
         else:
@@ -303,7 +326,7 @@ def attempt(agent, row, path, healthy=False):
     else:
         read_as = "again" if shell.returncode < 0 or shell.returncode in (71, 75) else "bounced"
     status = str(shell.returncode) if shell.returncode >= 0 else signal.Signals(-shell.returncode).name
-    return Attempt(status, read_as, said, server.mails if server else [], path)
+    return Attempt(status, read_as, said, [mail for each in (server, second) if each for mail in each.mails], path)
 
 
 def feed(pipe, data, complete):
@@ -431,7 +454,7 @@ class AgentsTest(unittest.TestCase):
         for (_, agent), result in self.results.items():
             first = result.first
             if agent == "lda2lmtp" and (first.status == "0" or f"(lmtp=unix:{first.path}," in first.said):
-                lines = [line for line in logged if f" lmtp=unix:{first.path} " in line]
+                lines = [line for line in logged if re.search(rf" lmtp=unix:{re.escape(first.path)}(\.second)? .* status=", line)]
                 self.assertEqual(len(lines), 1, lines)
                 self.assertIn(f" status={first.status} " if first.status.isdigit() else " status=75 ", lines[0])
                 self.assertEqual("may be delivered twice" in lines[0], "may be delivered twice" in first.said)

@@ -31,6 +31,14 @@ class Cut(Exception):
     """The connection ends here."""
 
 
+def hang_up(*sockets):
+    for each in sockets:
+        try:
+            each.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # it has ended
+
+
 class LmtpProxy:
     """Between the agents and Dovecot. disturb(stage) is called for each of the stages in `wanted`, when a connection has come that far, and
     what it returns is called while everything goes on."""
@@ -43,6 +51,7 @@ class LmtpProxy:
         self.disturb = None
         self.lock = threading.Lock()
         self.busy = self.GAP  # how much has come since the last disaster
+        self.relays = set()
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(PROXY)
         os.chmod(PROXY, 0o666)
@@ -73,6 +82,7 @@ class LmtpProxy:
 
     def _relay(self, peer):
         with peer, socket.socket(socket.AF_UNIX) as dovecot:
+            self.relays.add(peer)
             try:
                 self._at("connect")
                 self._connect(dovecot)
@@ -83,11 +93,12 @@ class LmtpProxy:
             except (OSError, Cut):
                 pass
             finally:
-                for end in (peer, dovecot):
-                    try:
-                        end.shutdown(socket.SHUT_RDWR)
-                    except OSError:
-                        pass
+                self.relays.discard(peer)
+                hang_up(peer, dovecot)
+
+    def send_away(self):
+        """Whoever keeps a connection."""
+        hang_up(*self.relays)
 
     @staticmethod
     def _connect(dovecot):
@@ -109,11 +120,7 @@ class LmtpProxy:
                 peer.sendall(piece)
         except (OSError, Cut):
             pass
-        for end in (peer, dovecot):
-            try:
-                end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
+        hang_up(peer, dovecot)
 
     def _questions(self, peer, dovecot):
         with peer.makefile("rb") as reader:
@@ -158,6 +165,7 @@ def spooled():
 class Outage(StackTest):
     def setUp(self):
         super().setUp()
+        self.proxy.send_away()
         self.accepted_mails = set()
         self.disasters = collections.Counter()
         self.problems = []
@@ -233,21 +241,21 @@ class Outage(StackTest):
         self.assertEqual(self.accepted_mails - set(stored), set(), "nothing is lost")
         self.assertEqual(self.stack.mailbox(SENDER), [], "nothing bounces")
         self.assertEqual(self.stack.log_since(self.since, r"result=\"?PermFail"), [])
-        extra = collections.Counter()
-        for (identity, user), copies in stored.items():
-            if (identity, user) in self.accepted_mails:
-                extra[user] += copies - 1
+        doubled = sum(copies - 1 for delivery, copies in stored.items() if delivery in self.accepted_mails)
         announced = self.announced()
-        print(f"{len(self.accepted_mails)} deliveries, {extra.total()} doubled, {announced.total()} announced", flush=True)
-        self.assertEqual(extra - announced, collections.Counter(), "no mail is there twice without a word in the log")
-        return extra.total()
+        print(f"{len(self.accepted_mails)} deliveries, {doubled} doubled, {announced} announced", flush=True)
+        self.assertLessEqual(doubled, announced, "no mail is there twice without a word in the log")
+        return doubled
 
     def announced(self):
-        """Who may have got a mail twice, by the log."""
-        found = collections.Counter()
+        """How many deliveries may have been made twice, by the log."""
+        found = 0
         for line in self.stack.log_since(self.since, TWICE):
             if "lda2lmtp[" in line:
-                found[re.search(r" to=<([^>]*)>", line)[1]] += 1
+                found += 1
+            if "filter-mailbridge[" in line:
+                delivered, recipients = re.search(r" delivered=(\d+)/(\d+) ", line).groups()
+                found += int(recipients) - int(delivered)
         return found
 
     # -- the tests
@@ -256,11 +264,21 @@ class Outage(StackTest):
         try:
             try:
                 self.stack.dovecot.process.wait(0.7)
-            except subprocess.TimeoutExpired:  # it has 5 s for those who are connected, which is too long for a test
-                self.stack.dovecot.kill()
+            except subprocess.TimeoutExpired:
+                pass  # it has 5 s for those who are connected, which is too long for a test
+            eventually(self.nothing_is_left, "Dovecot's processes end")
             self.stack.dovecot.start()
         except StackError as error:
             self.problems.append(error)
+
+    def nothing_is_left(self):
+        """While one of its processes lives, its sockets do, and another Dovecot does not start."""
+        try:
+            os.killpg(self.stack.dovecot.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return True
+        self.stack.dovecot.process.poll()
+        return False
 
     def test_stopped(self):
         def disturb():
@@ -296,7 +314,6 @@ class Outage(StackTest):
 
         def orphans():
             time.sleep(0.5)
-            os.killpg(self.stack.dovecot.process.pid, signal.SIGKILL)
             self.restart()
 
         self.under_load(disturb)

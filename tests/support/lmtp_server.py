@@ -99,13 +99,14 @@ class Server:
     byte_by_byte     each byte of what is said leaves alone
     tls              an ssl.SSLContext: for STARTTLS, and with `implicit` from the beginning
     probes           transactions with the null sender do what the script has for "probe STAGE", or the usual
+    nobody           local parts that begin so are unknown
     """
 
     def __init__(self, endpoint, script=None, *, capabilities=CAPABILITIES, byte_by_byte=False, tls=None, implicit=False,
-                 probes=False):
+                 probes=False, nobody=None):
         self.scripts = script if isinstance(script, list) else [script or {}]
         self.capabilities, self.byte_by_byte, self.tls, self.implicit = capabilities, byte_by_byte, tls, implicit
-        self.probes = probes
+        self.probes, self.nobody = probes, nobody
         self.mails = []
         self.talks = []
         self.path = endpoint if isinstance(endpoint, str) else None
@@ -268,6 +269,8 @@ class Talk:
         stage = f"rcpt <{recipient}>"
         if self.sender is None and "rcpt" not in self.script:
             self.say(b"503 5.5.0 MAIL needed first\r\n")
+        elif self.server.nobody and recipient.startswith(self.server.nobody):
+            self.say(b"550 5.1.1 no such user\r\n")
         elif self.act(stage if stage in self.script else "rcpt", REPLIES["rcpt"]) == b"2":
             self.recipients.append(recipient)
 
