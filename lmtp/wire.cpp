@@ -180,6 +180,7 @@ asio::awaitable<Servers::Talk> Servers::talk(Transaction transaction, Patience p
   for (std::size_t i = 0; i < order.size(); ++i) {
     Server& server = *order[i];
     const TimePoint begun = Clock::now();
+    if (begun >= patience.dot_by && !talk.outcomes.empty()) break;  // who took the time is the reason
     // Each has its share of the time to show that it is there.
     const Duration share = std::max(patience.dot_by - begun, Duration::zero()) / static_cast<Duration::rep>(order.size() - i);
     auto stream = co_await open(server, begun + std::min(share, ways_.connect_timeout));

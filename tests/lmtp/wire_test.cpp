@@ -230,6 +230,20 @@ TEST(Wire, AServerThatAcceptsAndStaysSilentLeavesTimeForTheNext) {
   EXPECT_EQ(conversations.changes, std::vector<std::string>{"unix:" + first.endpoint() + ": no reply in time"});
 }
 
+TEST(Wire, WhoTookAllTheTimeIsTheReason) {
+  ScriptedServer first([](Peer& peer) {
+    greet(peer);
+    peer.wait_for_close();
+  });
+  ScriptedServer second(deliver);
+  Conversations conversations;
+  const Servers::Talk talk = conversations.run({first.endpoint(), second.endpoint()}, {}, std::chrono::milliseconds(300));
+  second.finish();
+  EXPECT_TRUE(second.heard().empty());
+  EXPECT_EQ(talk.outcomes[0].stage, Stage::mail);
+  EXPECT_EQ(talk.server, "unix:" + first.endpoint());
+}
+
 TEST(Wire, AServerThatFailedIsTriedAfterTheOthersForAWhile) {
   std::string second_endpoint;
   Conversations conversations;
