@@ -11,6 +11,7 @@ queue is empty as well. Prints both, and what a mail costs in CPU, by whose it i
 import collections
 import contextlib
 import os
+import secrets
 import shutil
 import statistics
 import sys
@@ -35,26 +36,31 @@ class Way:
     name: str
     action: str  # of smtpd.conf
     filter: str = ""  # its command; empty: none
+    wrapper: str = ""
     part: float = 1  # of a round's mails
 
 
 OURS = "filter-mailbridge --rspamd http://127.0.0.1:11333"
-WRAPPER = 'mda wrapper "lda2lmtp" "exec /usr/libexec/opensmtpd/lda2lmtp -r %{user.username}"\n'
-AGENT = 'mda "lda2lmtp" wrapper "lda2lmtp"'
-CHAIN, PEER, QUEUED = WAYS = [
+AGENT = "exec /usr/libexec/opensmtpd/lda2lmtp -r %{user.username}"
+WRAPPED = 'mda "lda2lmtp" wrapper "lda2lmtp"'
+KEY = "/run/mark.key"
+CHAIN, PEER, QUEUED, SESSION = WAYS = [
     # Single quotes: smtpd takes no double quotes inside.
     Way("rspamc and a Python script", "mda \"exec rspamc -h 127.0.0.1:11333 --mime "
         f"-e '/usr/bin/python3 {SCRIPT} -s %{{sender}} -r %{{user.username}}'\"", part=1 / 3),
     Way("filter-rspamd, mail.lmtp", 'lmtp "/run/dovecot/lmtp"', "filter-rspamd -url http://127.0.0.1:11333"),
-    Way("filter-mailbridge, lda2lmtp", AGENT, OURS),
+    Way("filter-mailbridge, lda2lmtp", WRAPPED, OURS, AGENT),
+    Way("filter-mailbridge --deliver", WRAPPED, f"{OURS} --verify example.org --deliver --lmtp /run/dovecot/lmtp --mark-key {KEY}",
+        f"{AGENT} --mark-key {KEY}"),
 ]
 COSTS = {"agents": "agents, and the shells around them", "filter": "filter", "smtpd": "smtpd", "rspamd": "rspamd", "dovecot": "Dovecot"}
-GOALS = [(QUEUED, PEER, 1)]
+GOALS = [(QUEUED, PEER, 1), (SESSION, PEER, 1.3), (SESSION, CHAIN, 6)]
 
 
 def smtpd_conf(way):
     scanned = ' filter "scan"' if way.filter else ""
-    return WRAPPER + (f'filter "scan" proc-exec "{way.filter}"\n' if way.filter else "") + (
+    return (f'filter "scan" proc-exec "{way.filter}"\n' if way.filter else "") + (
+        f'mda wrapper "lda2lmtp" "{way.wrapper}"\n' if way.wrapper else "") + (
         f'listen on 192.0.2.1{scanned}\naction "deliver" {way.action}\nmatch from any for domain "example.org" action "deliver"\n')
 
 
@@ -127,9 +133,11 @@ def rate(stack, way, mails):
 def main():
     rounds, mails = (int(word) for word in (sys.argv[1:] + ["5", "240"][len(sys.argv) - 1:]))
     enter()
-    stack = Stack("system-users", progress=lambda text: print(text, file=sys.stderr)).start()
+    # The filter gives Dovecot whole addresses.
+    stack = Stack("system-users", dovecot="auth_username_format = %Ln\n", progress=lambda text: print(text, file=sys.stderr)).start()
     stack.smtpd.stop()
     shutil.copy(ROOT / "bench/lda2lmtp.py", SCRIPT)
+    Path(KEY).write_text(secrets.token_hex(32))
     rates = {way.name: [] for way in WAYS}
     for turn in range(rounds):
         for way in WAYS if turn % 2 == 0 else WAYS[::-1]:
