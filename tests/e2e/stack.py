@@ -356,6 +356,8 @@ SETS = {
                      "maildir": "/run/home/{user}/Maildir"},
     "virtual-users": {"rspamd": "/run/rspamd/scan.sock", "lmtp": "/run/dovecot/lmtp", "smtp": (SERVER4, 25),
                       "maildir": "/var/mail/vhosts/{domain}/{user}"},
+    "in-session": {"rspamd": "/run/rspamd/scan.sock", "lmtp": "/run/dovecot/lmtp", "smtp": (SERVER4, 25),
+                   "maildir": "/var/mail/vhosts/{domain}/{user}"},
     "three-hosts": {"rspamd": ("10.0.25.2", 11333), "lmtp": ("10.0.25.3", 24), "smtp": ("10.0.25.1", 25),
                     "maildir": "/var/mail/vhosts/{domain}/{user}"},
 }
@@ -440,8 +442,11 @@ class Stack:
             assert count == 1
         text = change(text) if change else text
         Path("/etc/smtpd.conf").write_text(text)
-        for table in self.folder.glob("smtpd-*"):
-            shutil.copy(table, Path("/etc", table.name))
+        for file in (*self.folder.glob("smtpd-*"), *self.folder.glob("filter-mailbridge.toml")):
+            shutil.copy(file, Path("/etc", file.name))
+            # A comment of the form `#   command` is what the administrator runs once.
+            for command in re.findall(r"^#   (.*)$", file.read_text(), re.MULTILINE):
+                run("sh", "-c", command)
 
     def _dovecot(self, extra):
         target = Path("/etc/dovecot")
