@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""What ./demo shows once everything is built: five mails through the real servers. Fails when one goes another way."""
+"""What ./demo shows once everything is built: seven mails through the real servers. Fails when one goes another way."""
 
 import os
 import re
@@ -17,8 +17,10 @@ KEEP_PORT = 2525
 GTUBE = b"XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X\r\n"
 PICTURE = """
    SMTP client --> OpenSMTPD <--> filter-mailbridge <--> rspamd
-                       |
-                    lda2lmtp --> Dovecot (LMTP, Sieve) --> mailbox
+                       |                  |
+                     queue                |
+                       |                  v
+                    lda2lmtp ------> Dovecot (quota, LMTP, Sieve) --> mailbox
 """
 
 
@@ -77,10 +79,11 @@ class Demo:
             row += ("" if not row else " ") + word
         print(dim(f"       {row}"))
 
-    def delivered(self, recipient, folder, mark, sent, since):
-        stored = self.stack.wait_mail(recipient, mark, folder)
-        line = self.stack.wait_log(rf"lda2lmtp.*{recipient}", since)
-        self.log(line)
+    def delivered(self, recipient, folder, mark, sent):
+        """Now, without waiting: the client has its answer."""
+        found = [mail for mail in self.stack.mailbox(recipient, folder) if mark in mail]
+        self.expect(len(found) == 1, "the mail is not in the mailbox")
+        stored = found[0]
         print(f"   {bold(f'{folder} of {recipient}')}   ({green('+')} added by filter-mailbridge)")
         head, _, body = stored.decode(errors="replace").partition("\n\n")
         for field in re.split(r"\n(?![ \t])", head):
@@ -98,27 +101,40 @@ class Demo:
 
     def run(self):
         mail = message("Lunch on Friday?", b"Hello Alice,\r\n\r\nshall we meet at noon?\r\n")
-        since = self.mail("An ordinary mail", ["alice@example.org"], mail, 250)
-        stored = self.delivered("alice@example.org", "INBOX", b"Lunch on Friday?", mail, since)
+        since = self.mail("An ordinary mail: in the mailbox before the client reads 250", ["alice@example.org"], mail, 250)
+        stored = self.delivered("alice@example.org", "INBOX", b"Lunch on Friday?", mail)
         self.expect(stored.endswith(b"\n\nHello Alice,\n\nshall we meet at noon?\n"), "the body was changed")
+        print("   smtpd queues a copy, and lda2lmtp sees by its seal that it is delivered:")
+        self.log(self.stack.wait_log("lda2lmtp.*alice@example.org", since))
 
         mail = message("[junk] You have won", b"Claim your prize today.\r\n")
-        since = self.mail("A mail for Junk (a rule of this demo gives 8 points for [junk] in the Subject)", ["alice@example.org"],
-                          mail, 250)
-        stored = self.delivered("alice@example.org", "Junk", b"You have won", mail, since)
+        self.mail("A mail for Junk (a rule of this demo gives 8 points for [junk] in the Subject)", ["alice@example.org"], mail, 250)
+        stored = self.delivered("alice@example.org", "Junk", b"You have won", mail)
         self.expect(header(stored, b"X-Spam") == [b"Yes"], "X-Spam: Yes is missing")
 
         self.mail("GTUBE, the test pattern that every spam filter refuses: refused while the client waits, so no bounce",
                   ["alice@example.org"], message("Offer", GTUBE), 554)
 
-        self.mail("A user who does not exist", ["nosuch@example.org"], message("Hello?"), 524)
+        self.mail("A user who does not exist: Dovecot is asked at RCPT", ["nosuch@example.org"], message("Hello?"), 550)
+
+        self.mail("More than carol's mailbox holds (her quota is 4 kB): no bounce either", ["carol@example.org"],
+                  message("Photos", b"Not really, but large.\r\n" * 300), 452)
 
         mail = message("Minutes", b"To both of you.\r\n", to="alice@example.org, bob@example.org")
-        since = self.mail("Two recipients: one scan, two deliveries", ["alice@example.org", "bob@example.org"], mail, 250)
+        self.mail("Two recipients: one scan, one delivery", ["alice@example.org", "bob@example.org"], mail, 250)
         for recipient in ("alice@example.org", "bob@example.org"):
-            self.stack.wait_mail(recipient, b"Subject: Minutes")
-            self.log(self.stack.wait_log(rf"lda2lmtp.*{recipient}", since))
+            self.expect(any(b"Subject: Minutes" in stored for stored in self.stack.mailbox(recipient)), "the mail is not there")
             print(f"   {bold(f'INBOX of {recipient}')} holds it")
+
+        self.stack.dovecot.stop()
+        since = self.mail("Dovecot is down: smtpd's queue takes the mail", ["bob@example.org"], message("Patience"), 250)
+        self.log(self.stack.wait_log("lda2lmtp.*bob@example.org.*status=75", since))
+        self.stack.dovecot.start()
+        self.stack.retry_now()
+        since = self.stack.mark()
+        self.stack.wait_mail("bob@example.org", b"Subject: Patience")
+        print(f"   Dovecot is up again. {bold('INBOX of bob@example.org')} holds it")
+        self.log(self.stack.wait_log("lda2lmtp.*bob@example.org.*status=0", since))
 
         self.stack.wait_queue_empty()
         self.stack.assert_smtpd_alive()
@@ -182,7 +198,7 @@ def main():
         sys.stdout.reconfigure(line_buffering=True)
         print(bold("mailbridge: real OpenSMTPD, rspamd and Dovecot, alone with each other in a private throw-away"))
         print(PICTURE)
-        stack = Stack("virtual-users", progress=lambda text: print(dim(f"-- {text}")))
+        stack = Stack("in-session", progress=lambda text: print(dim(f"-- {text}")))
         stack.start()
         demo = Demo(stack)
         demo.run()
@@ -191,8 +207,8 @@ def main():
         shown = True
         if listener:
             keep(stack, listener, first_process)
-        print(f"\n{bold('All five went where they should.')} Nothing of this is left running; "
-              "the configuration is smtpd-conf/virtual-users.")
+        print(f"\n{bold('All seven went where they should.')} Nothing of this is left running; "
+              "the configuration is smtpd-conf/in-session.")
     except KeyboardInterrupt:
         print("\nStopped.")
         if not shown:
