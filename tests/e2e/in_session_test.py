@@ -176,8 +176,9 @@ class InSession(StackTest):
         copies = {name: sum(mail.recipient == name for mail in in_session + queued) for name in names}
         if row.pauses:
             self.stack.restart_smtpd()
-        return Result(re.sub(r"^250 2\.0\.0 \w+ ", "250 2.0.0 … ", outcome.final.text).replace(names[0], "…"), self.judge(row, outcome.final.code // 100, in_session, queued, copies, sent),
-                      len(in_session), len(queued), self.said(since) if ("C", "DATA") in outcome.said else "")
+        answer = re.sub(r"^250 2\.0\.0 \w+ ", "250 2.0.0 … ", outcome.final.text)
+        return Result(answer, self.judge(row, outcome.final.code // 100, in_session, queued, copies, sent), len(in_session), len(queued),
+                      self.said(since) if ("C", "DATA") in outcome.said else "")
 
     @staticmethod
     def judge(row, kind, in_session, queued, copies, sent):

@@ -342,7 +342,8 @@ class Outage(StackTest):
 
 def prepare(stack):
     with open("/etc/dovecot/users", "a") as users:
-        users.writelines(f"{name}:{{PLAIN}}x:5000:5000::/var/mail/vhosts/example.org/{name.partition('@')[0]}::\n" for name in [*USERS, SENDER])
+        users.writelines(f"{name}:{{PLAIN}}x:5000:5000::/var/mail/vhosts/example.org/{name.partition('@')[0]}::\n"
+                         for name in [*USERS, SENDER])
     with open("/etc/smtpd-addresses", "a") as addresses:
         addresses.writelines(f"{name} vmail\n" for name in [*USERS, SENDER])
     Path(KEY).write_text("a key for tests that is long enough for any")
