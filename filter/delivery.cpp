@@ -96,6 +96,9 @@ Conclusion conclude(std::size_t recipients, const std::vector<lmtp::Outcome>& ou
       conclusion.worst = outcome;
     }
   }
+  conclusion.silent = !outcomes.empty() && std::all_of(outcomes.begin(), outcomes.end(), [](const lmtp::Outcome& outcome) {
+    return !outcome.reply && outcome.stage <= Stage::lhlo;
+  });
   if (recipients > 0 && refused == recipients) conclusion.refusal = refusal_of(*for_the_client->reply);
   return conclusion;
 }

@@ -44,11 +44,16 @@ std::string refusal_of(const lmtp::Reply& reply);
 struct Conclusion {
   std::vector<Fate> fates;  // as the recipients
   std::size_t delivered = 0;
-  std::string refusal;  // when each was refused; for good only when each was for good
-  bool failed = false;   // somebody is
-  bool unknown = false;  // the same
+  std::string refusal;                   // when each was refused; for good only when each was for good
+  bool failed = false;                   // somebody is
+  bool unknown = false;                  // the same
+  bool silent = false;                   // nobody is there, or nobody answers
   const lmtp::Outcome* worst = nullptr;  // of one who has not got it, for the log
 };
+
+// A mail store that was silent is not tried for so long, and then by one message at a time until it answers: otherwise each
+// client would wait for its own timeout.
+inline constexpr Duration pause_when_silent = std::chrono::seconds(5);
 
 // One outcome for each recipient, by index. What has none is unknown.
 Conclusion conclude(std::size_t recipients, const std::vector<lmtp::Outcome>& outcomes);

@@ -292,6 +292,7 @@ class Engine {
   std::map<QuestionId, RoomQuestion> rooms_;
   std::map<DeliveryId, Delivery> deliveries_;  // none is due before an earlier one
   DeliveryId next_delivery_ = 1;
+  std::optional<TimePoint> store_rests_until_;  // since then it is silent
   std::list<Emission> emissions_;
   std::string out_;
   std::size_t out_from_ = 0;

@@ -44,18 +44,19 @@ void Engine::pass_on(Session& session, TimePoint now) {
   Decision& decision = *tx.decision;
   std::vector<std::string> recipients = deliverable(session, decision.header_bytes);
   if (recipients.empty()) return emit(session);
-  const bool too_large = !smtpd_max_size_ || tx.client_part.may_be_cut(*smtpd_max_size_);  // or nobody knows
-  const std::string_view objection = too_large ? "size" : smtpds_objection(decision.header_bytes);
-  if (!objection.empty()) {
-    append_field(tx.log, "left_to_smtpd", objection);
-    counters_.add("left_to_smtpd", objection);
-    return emit(session);
-  }
   const bool all = recipients.size() == distinct(tx.recipients);
   if (decision.discard && all) {
     append_field(tx.log, "discarded", std::to_string(recipients.size()));
     counters_.add("discarded");
     return emit(session, lmtp::seal(settings_.delivery->key, tx.msgid, recipients), true);
+  }
+  const bool too_large = !smtpd_max_size_ || tx.client_part.may_be_cut(*smtpd_max_size_);  // or nobody knows
+  const bool silent = store_rests_until_ && (now < *store_rests_until_ || !deliveries_.empty());
+  const std::string_view objection = too_large ? "size" : silent ? "silence" : smtpds_objection(decision.header_bytes);
+  if (!objection.empty()) {
+    append_field(tx.log, "left_to_smtpd", objection);
+    counters_.add("left_to_smtpd", objection);
+    return emit(session);
   }
   start_delivery(session, std::move(recipients), now);
 }
@@ -130,6 +131,8 @@ void Engine::take_outcomes(Session& session, const Delivery& delivery, const std
                            std::string_view server, TimePoint now) {
   Transaction& tx = session.tx;
   const Conclusion conclusion = conclude(delivery.recipients.size(), outcomes);
+  if (conclusion.silent) store_rests_until_ = now + pause_when_silent;
+  else if (!outcomes.empty()) store_rests_until_.reset();
   std::vector<std::string> delivered;
   for (std::size_t i = 0; i < conclusion.fates.size(); ++i) {
     counters_.add("deliver", to_string(conclusion.fates[i]));

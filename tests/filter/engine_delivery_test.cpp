@@ -220,6 +220,7 @@ TEST_F(DeliveryTest, WhatCameOfItDecidesWhatSmtpdGets) {
       {"fewer outcomes than recipients", {delivered}, {a}, "", "may be delivered twice", Level::error},
   };
   for (const Row& row : rows) {
+    restart();
     notes.clear();
     mail({a, b});
     outcomes(row.outcomes);
@@ -432,6 +433,32 @@ TEST_F(DeliveryTest, AStuckDriverIsNotWaitedFor) {
   EXPECT_THAT(log().text, HasSubstr("may be delivered twice"));
   outcomes({delivered});
   EXPECT_EQ(output(), "") << "too late";
+}
+
+// Or each client would wait until it is sure.
+TEST_F(DeliveryTest, ASilentMailStoreIsTriedByOneMessageAtATime) {
+  mail({"alice@example.org"});
+  outcomes({down});
+  log();
+  output();
+  notes.clear();
+  mail({"alice@example.org"});
+  EXPECT_EQ(started.size(), 1U);
+  EXPECT_EQ(output(), lines_of(head() + "\r\n..dot\r\n"));
+  EXPECT_THAT(log().text, HasSubstr("left_to_smtpd=silence"));
+  pass(6s);
+  mail({"alice@example.org"});
+  ASSERT_EQ(started.size(), 2U);
+  const DeliveryId first = started.back().id;
+  smtpd(report("tx-reset|00000001"));
+  mail({"bob@example.org"});
+  EXPECT_EQ(started.size(), 2U) << "one is being tried";
+  engine.delivery_finished(first, {down}, "", now);  // of a client that left: that it is silent is known already
+  mail({"alice@example.org"});
+  ASSERT_EQ(started.size(), 3U);
+  outcomes({full});
+  mail({"alice@example.org"});
+  EXPECT_EQ(started.size(), 4U) << "any answer will do";
 }
 
 TEST_F(DeliveryTest, TheSettingsOfItsStartHold) {
