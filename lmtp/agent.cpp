@@ -21,9 +21,17 @@ std::string sane_helo(std::string_view host) {
 
 TimePoint Agent::dot_by() const { return start_ + std::min<Duration>(request_.timeout * 5 / 6, max_time_to_dot); }
 
-void Agent::take_mail(std::shared_ptr<const mail::Message> mail, TimePoint now) {
+void Agent::take_mail(std::shared_ptr<mail::Message> mail, TimePoint now) {
   mail_ = std::move(mail);
-  if (request_.mark_key) mark_ = find_mark(mail_->head(), *request_.mark_key);
+  bytes_ = mail_->size();
+  const std::string_view head = mail_->head();
+  if (request_.mark_key) mark_ = find_mark(head, *request_.mark_key);
+  const std::size_t trace = request_.keep_trace ? 0 : smtpd_trace_size(head, request_.sender);
+  if (mark_ && mark_->at >= trace) {
+    mail_->replace_head(std::string(head.substr(trace, mark_->at - trace)).append(head.substr(mark_->at + mark_->size)));
+  } else if (trace > 0) {
+    mail_->replace_head(std::string(head.substr(trace)));
+  }
   spent_[static_cast<std::size_t>(Stage::input)] = now - start_;
 }
 
@@ -32,18 +40,26 @@ void Agent::no_mail(std::string why, TimePoint now) {
   outcome_ = Outcome{Stage::input, std::nullopt, std::move(why)};
 }
 
-Transaction Agent::transaction(std::string_view helo) const {
-  const std::string_view head = mail_->head();
-  std::size_t from = request_.keep_trace ? 0 : smtpd_trace_size(head, request_.sender);
-  std::string above;  // the mark
-  if (mark_ && mark_->at >= from) {
-    above = head.substr(from, mark_->at - from);
-    from = mark_->at + mark_->size;
+void Agent::take_scan(Scanned scanned, Duration spent) {
+  spent_[static_cast<std::size_t>(Stage::scan)] = spent;
+  scanned_ = std::move(scanned);
+  if (!scanned_->refusal.empty()) {
+    ReplyReader().feed(scanned_->refusal + "\r\n", [&](const Result<Reply>& reply) {
+      if (reply) outcome_ = Outcome{Stage::scan, *reply, {}};
+    });
+    if (!outcome_) scanned_->failure = "an answer that is none";
   }
+  if (!scanned_->failure.empty()) outcome_ = Outcome{Stage::scan, std::nullopt, scanned_->failure};
+  if (outcome_) server_ = scanned_->server;
+}
+
+Transaction Agent::transaction(std::string_view helo) const {
+  Mail mail{{}, mail_, 0};
+  if (scanned_) mail = {scanned_->head, mail_, scanned_->from};
   return {.helo = sane_helo(helo),
           .sender = request_.sender,
           .recipients = {{request_.recipient, request_.original}},
-          .mail = {std::move(above), mail_, from}};
+          .mail = std::move(mail)};
 }
 
 void Agent::finished(Outcome outcome, std::string server, const std::array<Duration, stages>& spent) {
@@ -57,7 +73,7 @@ Report Agent::report() const {
     std::string line;
     append_field(line, "from", "<" + request_.sender + ">");
     append_field(line, "to", "<" + request_.recipient + ">");
-    append_field(line, "bytes", std::to_string(mail_->size()));
+    append_field(line, "bytes", std::to_string(bytes_));
     append_field(line, "status", std::to_string(exit_delivered));
     append_field(line, "outcome", "delivered");
     append_field(line, "by", "the filter");
@@ -65,7 +81,8 @@ Report Agent::report() const {
   }
   const std::string server = server_.empty() ? to_string(request_.lmtp.front()) : server_;
   const int status = exit_status(*outcome_, request_.policies);
-  Note note = log_note(*outcome_, {request_.sender, request_.recipient, server, mail_ ? mail_->size() : 0, status, spent_});
+  Note note = log_note(*outcome_, {request_.sender, request_.recipient, server, bytes_, status, spent_,
+                                   scanned_ ? std::string_view(scanned_->log) : std::string_view()});
   if (mark_ && mark_->recipients.empty()) {
     append_field(note.text, "mark", "not sealed with this key, so it is not believed");
     note.level = std::max(note.level, Level::warn);

@@ -41,6 +41,16 @@ struct Request {
   std::string marked_as = {};            // the recipient as a mark names it; empty when smtpd has not told
 };
 
+// What a scan at delivery time came to (lmtp/scan.hpp).
+struct Scanned {
+  std::string server;        // rspamd's, that was asked last
+  std::string refusal = {};  // "451 4.7.1 text", when the mail is not to be delivered, or not now
+  std::string failure = {};  // one sentence, when it is not to be delivered for there was no scan
+  std::string head = {};     // the header section as it is to be delivered
+  std::size_t from = 0;      // where in the message the rest begins
+  std::string log = {};      // "action=… score=…"
+};
+
 struct Report {
   int status;
   std::string last_line;  // for standard error; empty after delivery
@@ -57,26 +67,34 @@ class Agent {
   TimePoint dot_by() const;  // five sixths of the time, and never beyond max_time_to_dot
 
   // Standard input to its end.
-  void take_mail(std::shared_ptr<const mail::Message> mail, TimePoint now);
+  void take_mail(std::shared_ptr<mail::Message> mail, TimePoint now);
   // The recipient has it already, for the filter says so: this is all there is to do.
   bool is_served() const { return mark_ && !request_.marked_as.empty() && mark_->names(request_.marked_as); }
   // It cannot be read.
   void no_mail(std::string why, TimePoint now);
 
-  // What is left of the mail without smtpd's own lines and the filter's mark, for the recipient. `helo` is our host name.
+  // The mail without smtpd's own lines and the filter's mark: what rspamd is to see.
+  const std::shared_ptr<mail::Message>& mail() const { return mail_; }
+  void take_scan(Scanned scanned, Duration spent);
+  // By its scan: there is nothing left to do.
+  bool is_kept_back() const { return outcome_ && outcome_->stage == Stage::scan; }
+
+  // The mail, for the recipient. `helo` is our host name.
   Transaction transaction(std::string_view helo) const;
   Patience patience() const { return {.dot_by = dot_by(), .reply_by = end_by()}; }
   // What came of it at `server`, and how long it took.
   void finished(Outcome outcome, std::string server, const std::array<Duration, stages>& spent);
 
-  // After no_mail() or finished(), or when it is served.
+  // After no_mail() or finished(), or when it is served or kept back.
   Report report() const;
 
  private:
   Request request_;
   TimePoint start_;
-  std::shared_ptr<const mail::Message> mail_;
+  std::shared_ptr<mail::Message> mail_;
+  std::size_t bytes_ = 0;  // of it as it came
   std::optional<Mark> mark_;
+  std::optional<Scanned> scanned_;
   std::optional<Outcome> outcome_;
   std::string server_;  // that gave it
   std::array<Duration, stages> spent_{};

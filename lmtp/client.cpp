@@ -112,6 +112,8 @@ std::string_view name(Stage stage) {
   switch (stage) {
     case Stage::input:
       return "input";
+    case Stage::scan:
+      return "scan";
     case Stage::connect:
       return "connect";
     case Stage::banner:
@@ -164,6 +166,7 @@ bool Outcome::may_try_elsewhere() const {
     case Stage::body:
       return !reply || reply->code == 421;
     case Stage::input:
+    case Stage::scan:
     case Stage::dot:
       break;
   }
@@ -567,6 +570,7 @@ Duration Client::patience() const {
     case Stage::body:
       return patience_.block;
     case Stage::input:
+    case Stage::scan:
     case Stage::connect:
     case Stage::dot:
       break;

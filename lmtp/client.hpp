@@ -46,8 +46,8 @@
 
 namespace mailbridge::lmtp {
 
-enum class Stage { input, connect, banner, lhlo, mail, rcpt, data, body, dot };
-constexpr std::size_t stages = 9;
+enum class Stage { input, scan, connect, banner, lhlo, mail, rcpt, data, body, dot };
+constexpr std::size_t stages = 10;
 std::string_view name(Stage stage);  // "dot"
 
 // What became of one recipient: the server's reply, or our own words when there is none.

@@ -31,7 +31,7 @@ void Input::feed(std::string_view bytes) {
   unfinished_.append(bytes);
 }
 
-std::shared_ptr<const mail::Message> Input::finish() {
+std::shared_ptr<mail::Message> Input::finish() {
   if (!unfinished_.empty()) take(unfinished_);  // its CR, if any, ends no line
   unfinished_.clear();
   return message_;

@@ -17,7 +17,7 @@ class Input {
 
   void feed(std::string_view bytes);
   // At the end of the input. The message may have failed().
-  std::shared_ptr<const mail::Message> finish();
+  std::shared_ptr<mail::Message> finish();
 
  private:
   void take(std::string_view line);

@@ -27,6 +27,8 @@
 #include "lmtp/input.hpp"
 #include "lmtp/mda_guard.hpp"
 #include "lmtp/options.hpp"
+#include "lmtp/received.hpp"
+#include "lmtp/scan.hpp"
 #include "lmtp/wire.hpp"
 
 namespace mailbridge::lmtp {
@@ -84,7 +86,7 @@ void log(const Note& note) {
   syslog(priority, "%s", note.text.c_str());
 }
 
-std::shared_ptr<const mail::Message> read_mail(const Request& request) {
+std::shared_ptr<mail::Message> read_mail(const Request& request) {
   Input input(std::make_shared<mail::Budget>(mail::Budget{max_memory, request.spool}), request.blank_bare_cr);
   static char block[65536];  // a pipe gives no more at a time
   for (;;) {
@@ -124,7 +126,14 @@ Result<Ways> ways_to(const Settings& settings) {
   return ways;
 }
 
-asio::awaitable<void> deliver(Agent& agent, Servers& servers, const MdaGuard& mda) {
+asio::awaitable<void> deliver(Agent& agent, Servers& servers, const Settings& settings, const MdaGuard& mda) {
+  if (settings.scan) {
+    const TimePoint begun = Clock::now();
+    auto envelope = envelope_of(agent.mail()->head(), agent.request().sender, settings.scan_recipient);
+    auto scanned = co_await scan(*settings.scan, agent.mail(), std::move(envelope), host_name(), agent.dot_by());
+    agent.take_scan(std::move(scanned), Clock::now() - begun);
+    if (agent.is_kept_back()) co_return;
+  }
   const Servers::Hooks hooks{.refusal =
                                  [&] {
                                    std::string refusal = mda.refusal();
@@ -145,10 +154,10 @@ asio::awaitable<void> deliver(Agent& agent, Servers& servers, const MdaGuard& md
 // are shared objects, and a statically linked program that loads them can crash (libnss_myhostname does it).
 void look_names_up_without_modules() { __nss_configure_lookup("hosts", "files dns"); }
 
-void run(Agent& agent, Ways ways) {
+void run(Agent& agent, const Settings& settings, Ways ways) {
   const MdaGuard mda(getppid());
   const std::vector<Endpoint>& lmtp = agent.request().lmtp;
-  if (std::any_of(lmtp.begin(), lmtp.end(), is_tcp)) look_names_up_without_modules();
+  if (settings.scan || std::any_of(lmtp.begin(), lmtp.end(), is_tcp)) look_names_up_without_modules();
   try {
     agent.take_mail(read_mail(agent.request()), Clock::now());
   } catch (const std::runtime_error& error) {  // bad_alloc is none
@@ -160,7 +169,7 @@ void run(Agent& agent, Ways ways) {
   auto& servers = *new Servers(io.get_executor(), lmtp, std::move(ways));
   std::exception_ptr thrown;
   bool ended = false;
-  asio::co_spawn(io, deliver(agent, servers, mda), [&](std::exception_ptr exception) {
+  asio::co_spawn(io, deliver(agent, servers, settings, mda), [&](std::exception_ptr exception) {
     thrown = std::move(exception);
     ended = true;
   });
@@ -183,7 +192,7 @@ int main_of_agent(int argc, char** argv) {
   openlog("lda2lmtp", LOG_PID, LOG_MAIL);
   const auto read =
       read_settings({argv, argv + argc}, {environment("SENDER"), environment("RECIPIENT"), environment("USER"),
-                                         environment("LOCAL"), environment("DOMAIN"), environment("ORIGINAL_RECIPIENT")});
+                                          environment("LOCAL"), environment("DOMAIN"), environment("ORIGINAL_RECIPIENT")});
   if (!read) return refuse(read.error().what);
   if (const auto* text = std::get_if<Text>(&*read)) {
     std::fputs(text->text.c_str(), stdout);
@@ -191,14 +200,14 @@ int main_of_agent(int argc, char** argv) {
     return std::fflush(stdout) == 0 && isatty(STDIN_FILENO) != 0 ? 0 : exit_temporary;
   }
   if (!has_input) return refuse("standard input is closed");
-  auto& settings = std::get<Settings>(*read);
+  const auto& settings = std::get<Settings>(*read);
   auto ways = ways_to(settings);
   if (!ways) return refuse(ways.error().what);
-  Agent agent(std::move(settings.request), start);
+  Agent agent(settings.request, start);
   // The last resort, should standard input never end. It replaces the alarm of smtpd's child where the agent was exec'd in its
   // place.
   alarm(static_cast<unsigned>(std::chrono::ceil<std::chrono::seconds>(agent.request().timeout).count()) + 2);
-  run(agent, std::move(*ways));
+  run(agent, settings, std::move(*ways));
   const Report report = agent.report();
   status_now = report.status;
   settled = 1;

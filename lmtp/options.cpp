@@ -6,6 +6,9 @@
 #include "app/manual.hpp"
 #include "app/option_table.hpp"
 #include "app/toml_file.hpp"
+#include "base/size.hpp"
+#include "filter/classes.hpp"
+#include "rspamd/httpcrypt.hpp"
 
 namespace mailbridge::lmtp {
 namespace {
@@ -26,6 +29,10 @@ struct Values {
   std::string unknown, quota, oversize, bare_cr, spool, mark_key;
   double timeout = 0;
   bool keep_trace = false;
+  std::vector<std::string> rspamd, request_header;
+  std::string rspamd_key, rspamd_ca, rspamd_name, rspamd_cert, rspamd_cert_key, settings_id;
+  std::string max_size, on_error, on_reject, spam_headers;
+  double scan_timeout = 0;
 };
 using V = Values;
 
@@ -82,6 +89,13 @@ Result<asio::ip::address> parse_source(std::string_view text) {
   const auto address = asio::ip::make_address(text, error);
   if (error) return fail(Errc::malformed, "an IPv4 or IPv6 address is wanted, not " + std::string(text));
   return address;
+}
+
+Result<std::string> parse_id(std::string_view text) {
+  auto parsed = filter::parse_settings_id(text);
+  if (!parsed) return tl::unexpected(std::move(parsed.error()));
+  if (parsed->first) return fail(Errc::malformed, "an id alone is wanted, not " + std::string(text));
+  return std::move(parsed->second);
 }
 
 // ---- the table
@@ -172,6 +186,46 @@ constexpr app::Option options[] = {
       "first five sixths of this time or never; see `CAVEATS`."},
      seconds<&V::timeout, 290>},
     {{0, "keep-trace", "", no_value, "", "Keep smtpd's Return-Path and Delivered-To lines."}, keep<&V::keep_trace>},
+    {{0, "rspamd", "ENDPOINT[,priority=N][,key=KEY]", several, "",
+      "Have rspamd scan each mail before it is delivered. Where a worker listens: `http://HOST[:PORT]`, `https://HOST:PORT` or "
+      "`unix:/PATH`, as filter-mailbridge is given it. See `SCANNING`; where filter-mailbridge scans, this is not needed."},
+     parsed<&V::rspamd, rspamd::parse_upstream>},
+    {{0, "rspamd-key", "KEY", one_value, "",
+      "The public key of rspamd's workers: what they are asked is encrypted. `key=` after an endpoint is the key of that one "
+      "alone."},
+     parsed<&V::rspamd_key, rspamd::httpcrypt::parse_key>},
+    {{0, "rspamd-ca", "FILE", one_value, "",
+      "Whose certificates the https servers may have, in PEM. Without this option those the system trusts."},
+     keep<&V::rspamd_ca>},
+    {{0, "rspamd-name", "NAME", one_value, "",
+      "The name in the certificate of each https server. Without this option it is the host in its endpoint."},
+     keep<&V::rspamd_name>},
+    {{0, "rspamd-cert", "FILE", one_value, "",
+      "A certificate to show to https servers, with its chain, in PEM. It goes with `--rspamd-cert-key`."},
+     keep<&V::rspamd_cert>},
+    {{0, "rspamd-cert-key", "FILE", one_value, "", "The private key of that certificate, in PEM."}, keep<&V::rspamd_cert_key>},
+    {{0, "settings-id", "ID", one_value, "",
+      "The settings rspamd is to use. Without this option it chooses by the recipient and all else it is told."},
+     parsed<&V::settings_id, parse_id>},
+    {{0, "request-header", "HEADER", several, "",
+      "Another header of each request to rspamd. Written `Name: value`; those that are the agent's to write cannot be given."},
+     parsed<&V::request_header, rspamd::parse_request_header>},
+    {{0, "scan-timeout", "SECONDS", one_value, "30", "How long the scan may take. From 0.1 to 240."},
+     seconds<&V::scan_timeout, 240>},
+    {{0, "max-size", "SIZE", one_value, "40M",
+      "The largest mail that is scanned. In bytes, or with K, M or G; a larger one is delivered with X-Spam-Error."},
+     parsed<&V::max_size, parse_size>},
+    {{0, "on-error", "tempfail|accept", one_value, "tempfail",
+      "What becomes of a mail that could not be scanned. It waits in smtpd's queue, or is delivered with X-Spam-Error."},
+     one_of<&V::on_error, Words{"tempfail|accept"}>},
+    {{0, "on-reject", "mark|bounce", one_value, "mark",
+      "What becomes of a mail that rspamd would reject. It is delivered with the headers of spam. With `bounce` smtpd returns it "
+      "to whoever is named as its sender, which is as good as never who sent it."},
+     one_of<&V::on_reject, Words{"mark|bounce"}>},
+    {{0, "spam-headers", "milter|rspamc|filter-rspamd", one_value, "milter",
+      "The header fields by which Sieve is to know spam. As rspamd's own milter writes them (`X-Spam: Yes`), as `rspamc --mime` "
+      "does, or as filter-rspamd."},
+     one_of<&V::spam_headers, Words{"milter|rspamc|filter-rspamd"}>},
 };
 constexpr app::OptionTable table{"lda2lmtp", "Delivers the mail on standard input over LMTP.", options};
 
@@ -191,6 +245,32 @@ Policies policies_of(const Values& values) {
 }
 
 Duration duration(double seconds) { return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(seconds)); }
+
+Result<ScanSettings> scan_of(const Values& values) {
+  ScanSettings scan;
+  for (const std::string& text : values.rspamd) scan.upstreams.push_back(rspamd::parse_upstream(text).value());
+  if (scan.upstreams.size() > rspamd::Upstreams::max_count) {
+    return fail(Errc::too_large, "--rspamd: " + std::to_string(rspamd::Upstreams::max_count) + " servers at most");
+  }
+  if (!values.rspamd_key.empty()) {
+    const auto key = rspamd::httpcrypt::parse_key(values.rspamd_key).value();
+    for (rspamd::Upstream& upstream : scan.upstreams) upstream.key = upstream.key.value_or(key);
+  }
+  if (values.rspamd_cert.empty() != values.rspamd_cert_key.empty())
+    return fail(Errc::malformed, "--rspamd-cert and --rspamd-cert-key go together");
+  scan.tls_files = {values.rspamd_ca, values.rspamd_cert, values.rspamd_cert_key};
+  scan.tls_name = values.rspamd_name;
+  scan.timeout = duration(values.scan_timeout);
+  scan.max_size = parse_size(values.max_size).value();
+  scan.request.settings_id = values.settings_id;
+  for (const std::string& text : values.request_header) scan.request.more += rspamd::parse_request_header(text).value();
+  const auto failure = filter::parse_on_error(values.on_error).value();
+  using filter::OnError;
+  scan.policy.on_failure = {failure, failure, failure, failure, failure, OnError::accept};
+  scan.policy.spam_headers = filter::parse_spam_headers(values.spam_headers).value();
+  if (values.on_reject == "bounce") scan.enforcement = filter::Enforcement::all;
+  return scan;
+}
 
 }  // namespace
 
@@ -234,6 +314,14 @@ Result<std::variant<Settings, Text>> read_settings(const std::vector<std::string
   settings.starttls = given.lmtp_starttls;
   settings.tls_files = {given.lmtp_ca, given.lmtp_cert, given.lmtp_cert_key};
   settings.tls_name = given.lmtp_name;
+  if (!given.rspamd.empty()) {
+    auto scan = scan_of(given);
+    if (!scan) return tl::unexpected(std::move(scan.error()));
+    settings.scan = std::move(*scan);
+    // With `-r %{user.username}` the recipient is no address.
+    const std::string told = environment.recipient.value_or("");
+    settings.scan_recipient = recipient.find('@') != std::string::npos ? recipient : told.empty() ? request.original : told;
+  }
   return settings;
 }
 

@@ -12,6 +12,7 @@
 #include "base/result.hpp"
 #include "lmtp/addressing.hpp"
 #include "lmtp/agent.hpp"
+#include "lmtp/scan.hpp"
 #include "net/tls_settings.hpp"
 
 namespace mailbridge::lmtp {
@@ -27,6 +28,8 @@ struct Settings {
   bool starttls = false;
   net::TlsSettings tls_files;
   std::string tls_name;  // in their certificates; empty: the server's host
+  std::optional<ScanSettings> scan;
+  std::string scan_recipient;  // whose settings rspamd is to use
 };
 
 // The fault is one line.

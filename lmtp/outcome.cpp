@@ -56,6 +56,7 @@ int answered_status(const Outcome& outcome) {
     case Stage::mail:
       // The answer to SIZE= is the only verdict on the mail that can come this early.
       return reply.code == 552 && (reply.enhanced == "5.2.3" || reply.enhanced == "5.3.4") ? exit_data_error : exit_temporary;
+    case Stage::scan:  // rspamd's refusal, when it is to be one
     case Stage::rcpt:
     case Stage::data:
     case Stage::body:
@@ -92,7 +93,7 @@ std::string shown(const Reply& reply, const std::string& text) {
 
 // RFC 3463: 4.4.1 no answer from host, 4.4.2 bad connection, 4.3.0 other.
 std::string_view code_of_failure(Stage stage) {
-  return stage == Stage::input ? "451 4.3.0" : stage == Stage::connect ? "451 4.4.1" : "451 4.4.2";
+  return stage == Stage::input || stage == Stage::scan ? "451 4.3.0" : stage == Stage::connect ? "451 4.4.1" : "451 4.4.2";
 }
 
 }  // namespace
@@ -108,11 +109,12 @@ int exit_status(const Outcome& outcome, const Policies& policies) {
   return status;
 }
 
-std::string last_line(const Outcome& outcome, std::string_view recipient, std::string_view lmtp) {
+std::string last_line(const Outcome& outcome, std::string_view recipient, std::string_view server) {
   if (outcome.delivered()) return {};
   constexpr std::size_t max_recipient = 80;
   constexpr std::size_t max_endpoint = 120;  // a unix path has at most 107 bytes
-  const std::string tail = " (lmtp=" + printable(lmtp, max_endpoint) + ", stage=" + std::string(name(outcome.stage)) + ")";
+  const std::string tail = (outcome.stage == Stage::scan ? " (rspamd=" : " (lmtp=") + printable(server, max_endpoint) +
+                           ", stage=" + std::string(name(outcome.stage)) + ")";
   std::string text = outcome.reply ? outcome.reply->first() : outcome.failure;
   if (outcome.unknown) text += "; " + std::string(twice);
   if (!text.starts_with('<')) text = "<" + printable(recipient, max_recipient) + "> " + text;
@@ -126,19 +128,21 @@ Note log_note(const Outcome& outcome, const Delivery& delivery) {
   append_field(line, "from", "<" + std::string(delivery.sender) + ">");
   append_field(line, "to", "<" + std::string(delivery.recipient) + ">");
   append_field(line, "bytes", std::to_string(delivery.bytes));
-  append_field(line, "lmtp", delivery.lmtp);
+  if (outcome.stage != Stage::scan) append_field(line, "lmtp", delivery.lmtp);
   append_field(line, "stage", name(outcome.stage));
   append_field(line, "status", std::to_string(status));
   append_field(line, "outcome", state(outcome, status));
   if (outcome.reply) append_field(line, "reply", shown(*outcome.reply, outcome.reply->last()));
   else append_field(line, "reason", outcome.failure);
   if (outcome.unknown) append_field(line, "note", "may be delivered twice");
+  if (!delivery.scan.empty()) line.append(" ").append(delivery.scan);
   Duration total{};
   for (std::size_t stage = 0; stage < stages; ++stage) {
     const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(delivery.spent[stage]).count();
     total += delivery.spent[stage];
-    if (stage > static_cast<std::size_t>(outcome.stage)) continue;
-    append_field(line, std::string(name(static_cast<Stage>(stage))) + "_ms", std::to_string(ms));
+    const auto which = static_cast<Stage>(stage);
+    if (which > outcome.stage || (which == Stage::scan && delivery.scan.empty())) continue;
+    append_field(line, std::string(name(which)) + "_ms", std::to_string(ms));
   }
   append_field(line, "total_ms", std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(total).count()));
   return {status == exit_delivered ? Level::info : outcome.unknown ? Level::error : Level::warn, line};

@@ -38,9 +38,9 @@ int exit_status(const Outcome& outcome, const Policies& policies = {});
 // smtpd keeps 255 bytes of the last line, quotes and escapes included.
 constexpr std::size_t max_last_line = 239;
 
-// "552 5.2.2 <rcpt> quota exceeded (lmtp=unix:/path, stage=dot)", without a line end; empty after delivery. Printable ASCII, at
-// most max_last_line bytes.
-std::string last_line(const Outcome& outcome, std::string_view recipient, std::string_view lmtp);
+// "552 5.2.2 <rcpt> quota exceeded (lmtp=unix:/path, stage=dot)", or rspamd= for a mail that its scan keeps back, without a line
+// end; empty after delivery. Printable ASCII, at most max_last_line bytes.
+std::string last_line(const Outcome& outcome, std::string_view recipient, std::string_view server);
 
 struct Delivery {
   std::string_view sender;
@@ -49,6 +49,7 @@ struct Delivery {
   std::size_t bytes;                          // of the mail, its lines ended by CRLF
   int status;                                 // of the process
   const std::array<Duration, stages>& spent;  // per stage
+  std::string_view scan = {};                 // fields about the scan; empty: none was made
 };
 
 // "from= to= bytes= lmtp= stage= status= outcome= reply=… connect_ms=… dot_ms=… total_ms=". The server's last line is part of it:

@@ -209,6 +209,103 @@ TEST_F(Lda2lmtp, AHeaderSectionBeyondMemoryIsTemporary) {
   expect(run(large), 75, "451 4.3.0 <r@y> the header section of the mail is too large (lmtp=unix:/nonexistent, stage=input)");
 }
 
+// rspamd, with the same reply to every mail that ends in "hello".
+ScriptedServer::Script rspamd_says(const std::string& json) {
+  return [json](Peer& peer) {
+    peer.hear_until("\r\n\r\nhello\r\n");
+    peer.say("HTTP/1.1 200 OK\r\nContent-Length: " + std::to_string(json.size()) + "\r\n\r\n" + json);
+    peer.wait_for_close();
+  };
+}
+
+const std::string received =
+    "Received: from mx.example.net (host.example.net [192.0.2.25])\n\tby mail.example.org (OpenSMTPD) with ESMTP id 0123abcd\n"
+    "\tfor <info@y>;\n\tSun, 1 Jun 2025 10:00:00 +0000 (UTC)\n";
+
+Invocation scanning_agent(const std::string& lmtp, const std::string& rspamd, std::vector<std::string> more = {}) {
+  more.insert(more.end(), {"--rspamd", rspamd.starts_with('/') ? "unix:" + rspamd : "http://" + rspamd});
+  Invocation invocation = agent(lmtp, std::move(more));
+  invocation.input = "Return-Path: <s@x>\nDelivered-To: r@y\n" + received + "X-Spam: No\nSubject: test\n\nhello\n";
+  return invocation;
+}
+
+TEST_F(Lda2lmtp, ScansBeforeItDelivers) {
+  ScriptedServer rspamd(rspamd_says(R"({"action":"add header","score":7.5,"milter":{"add_headers":{"X-Test":"v"}}})"));
+  ScriptedServer server(deliver);
+  expect(run(scanning_agent(server.endpoint(), rspamd.endpoint(), {"--settings-id", "late"})), 0, "");
+  EXPECT_EQ(rspamd.finish() + server.finish(), "");
+  const std::string& asked = rspamd.heard()[0];
+  for (const char* header : {"\r\nIP: 192.0.2.25\r\n", "\r\nHelo: mx.example.net\r\n", "\r\nHostname: host.example.net\r\n",
+                             "\r\nQueue-Id: 0123abcd\r\n", "\r\nFrom: <s@x>\r\n", "\r\nRcpt: <r@y>\r\n",
+                             "\r\nDeliver-To: r@y\r\n", "\r\nSettings-ID: late\r\n"}) {
+    EXPECT_NE(asked.find(header), std::string::npos) << header << "\n" << asked;
+  }
+  EXPECT_NE(asked.find("\r\n\r\nReceived: from mx"), std::string::npos) << asked;
+  std::string head = received + "Subject: test\nX-Test: v\nX-Spam: Yes\n";
+  for (std::size_t lf = head.find('\n'); lf != std::string::npos; lf = head.find('\n', lf + 2)) head.insert(lf, 1, '\r');
+  EXPECT_NE(server.heard()[0].find("DATA\r\n" + head + "\r\nhello\r\n.\r\n"), std::string::npos) << server.heard()[0];
+}
+
+TEST_F(Lda2lmtp, WhatIsDoneAboutAScan) {
+  struct Row {
+    std::string name, json;
+    std::vector<std::string> options;
+    std::string line;  // the last one, up to the brackets; empty: delivered
+    int status;
+    std::string delivered;  // of the header section
+  };
+  const std::string reject = R"({"action":"reject","score":20,"messages":{"smtp_message":"Gtube pattern"}})";
+  const std::string no_verdict = R"({"score":1})";
+  const Row rows[] = {
+      {"ham", R"({"action":"no action","score":1})", {}, "", 0, "Subject: test\r\n\r\n"},
+      {"reject", reject, {}, "", 0, "X-Spam: Yes\r\nX-Spam-Answer: 554 5.7.1 Gtube pattern\r\n\r\n"},
+      {"reject, for good", reject, {"--on-reject", "bounce"}, "554 5.7.1 <r@y> Gtube pattern", 77, ""},
+      {"soft reject",
+       R"({"action":"soft reject","messages":{"smtp_message":"Greylisted"}})",
+       {},
+       "451 4.7.1 <r@y> Greylisted",
+       75,
+       ""},
+      {"as rspamc marks it", R"({"action":"add header","score":7})", {"--spam-headers", "rspamc"}, "", 0, "X-Spam: yes\r\n"},
+      {"no verdict", no_verdict, {}, "451 4.3.0 <r@y> the mail could not be scanned: the reply has no action", 75, ""},
+      {"no verdict, accepted",
+       no_verdict,
+       {"--on-error", "accept"},
+       "",
+       0,
+       "X-Spam-Error: unreadable: the reply has no action\r\n\r\n"},
+  };
+  for (const Row& row : rows) {
+    ScriptedServer rspamd(rspamd_says(row.json));
+    ScriptedServer server(deliver);
+    expect(run(scanning_agent(server.endpoint(), rspamd.endpoint(), row.options)), row.status,
+           row.line.empty() ? "" : row.line + " (rspamd=unix:" + rspamd.endpoint() + ", stage=scan)");
+    EXPECT_EQ(rspamd.finish() + server.finish(), "") << row.name;
+    ASSERT_EQ(server.heard().size(), row.line.empty() ? 1U : 0U) << row.name;
+    if (row.line.empty()) {
+      EXPECT_NE(server.heard()[0].find(row.delivered), std::string::npos) << row.name << "\n" << server.heard()[0];
+    }
+  }
+}
+
+TEST_F(Lda2lmtp, RspamdIsNotThere) {
+  expect(run(scanning_agent("/nonexistent", "/none")), 75,
+         "451 4.3.0 <r@y> the mail could not be scanned: No such file or directory (rspamd=unix:/none, stage=scan)");
+  for (const std::vector<std::string>& options : {std::vector<std::string>{"--on-error", "accept"},
+                                                  {"--max-size", "10"},
+                                                  {"--rspamd", "unix:/other", "--on-error", "accept"}}) {
+    ScriptedServer server(deliver);
+    expect(run(scanning_agent(server.endpoint(), "/none", options)), 0, "");
+    EXPECT_EQ(server.finish(), "");
+    EXPECT_NE(server.heard()[0].find("X-Spam-Error: "), std::string::npos);
+  }
+  ScriptedServer rspamd(rspamd_says(R"({"action":"no action"})"), ScriptedServer::Kind::tcp);
+  ScriptedServer server(deliver);
+  expect(run(scanning_agent(server.endpoint(), rspamd.endpoint(), {"--rspamd", "unix:/none"})), 0, "");
+  EXPECT_EQ(rspamd.finish() + server.finish(), "");
+  EXPECT_EQ(rspamd.heard().size(), 1U);
+}
+
 TEST_F(Lda2lmtp, TheServersVerdictIsTheLastLine) {
   ScriptedServer server([](Peer& peer) {
     open_transaction(peer);

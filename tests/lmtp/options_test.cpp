@@ -52,6 +52,14 @@ TEST(Options, SenderAndRecipient) {
       {"a bad timeout", {"--timeout", "soon"}, smtpd, "!--timeout: a number of seconds from 0.1 to 290 is wanted, not soon"},
       {"a name for a source", {"--lmtp-source", "here"}, smtpd, "!--lmtp-source: an IPv4 or IPv6 address is wanted, not here"},
       {"a certificate alone", {"--lmtp-cert", "/x"}, smtpd, "!--lmtp-cert and --lmtp-cert-key go together"},
+      {"a class in an id",
+       {"--rspamd", "unix:/a", "--settings-id", "local=x"},
+       smtpd,
+       "!--settings-id: an id alone is wanted, not local=x"},
+      {"an rspamd certificate alone",
+       {"--rspamd", "unix:/a", "--rspamd-cert-key", "/x"},
+       smtpd,
+       "!--rspamd-cert and --rspamd-cert-key go together"},
       {"a long timeout", {"--timeout", "291"}, smtpd, "!--timeout: a number of seconds from 0.1 to 290 is wanted, not 291"},
   };
   for (const Row& row : rows) EXPECT_EQ(shown(row), row.expected) << row.name;
@@ -95,6 +103,25 @@ TEST(Options, TheRest) {
       read_all({"--lmtp-starttls", "--lmtp-ca", "/ca", "--lmtp-name", "n", "--lmtp-cert", "/c", "--lmtp-cert-key", "/k"});
   EXPECT_TRUE(tls.starttls);
   EXPECT_EQ(tls.tls_files.ca_file + tls.tls_name + tls.tls_files.certificate_file + tls.tls_files.key_file, "/can/c/k");
+  EXPECT_FALSE(read_all({}).scan);
+  const Settings scan = read_all({"--rspamd", "unix:/a", "--rspamd", "http://h,priority=1", "--scan-timeout", "3", "--max-size",
+                                  "1M", "--settings-id", "x", "--request-header", "A: b", "--on-reject", "bounce", "--on-error",
+                                  "accept", "--spam-headers", "rspamc"});
+  ASSERT_TRUE(scan.scan);
+  EXPECT_EQ(scan.scan_recipient, "r@y");
+  EXPECT_EQ(scan.scan->upstreams.size(), 2U);
+  EXPECT_EQ(scan.scan->timeout, std::chrono::seconds(3));
+  EXPECT_EQ(scan.scan->max_size, 1U << 20);
+  EXPECT_EQ(scan.scan->request.settings_id + scan.scan->request.more, "xA: b\r\n");
+  EXPECT_EQ(scan.scan->enforcement, filter::Enforcement::all);
+  EXPECT_EQ(scan.scan->policy.on_failure.unreachable, filter::OnError::accept);
+  EXPECT_EQ(scan.scan->policy.spam_headers, filter::SpamHeaders::rspamc);
+  EXPECT_EQ(read_all({"--rspamd", "unix:/a"}).scan->policy.on_failure.timeout, filter::OnError::tempfail);
+  EXPECT_EQ(read_all({"--rspamd", "unix:/a"}).scan->policy.on_failure.too_large, filter::OnError::accept);
+  EXPECT_EQ(read_all({"--rspamd", "unix:/a"}).scan->enforcement, filter::Enforcement::softened);
+  const Settings by_name =
+      std::get<Settings>(*read_settings({"lda2lmtp", "-r", "u", "--rspamd", "unix:/a"}, {"s@x", "u+d@y", "u", "Info", "y"}));
+  EXPECT_EQ(by_name.scan_recipient, "u+d@y");
   EXPECT_FALSE(read({}).keep_trace);
   EXPECT_TRUE(read({"--keep-trace"}).keep_trace);
   EXPECT_FALSE(read({}).policies.unknown_later);

@@ -20,9 +20,12 @@ EDGES = {
 # A program's own files stand above the rooms: they alone join protocols and net.
 PROGRAMS = {
     "filter": r"(main|app|check|confine|mailboxes|options|recorder|scanner)\.[ch]pp",
-    "lmtp": r"(late_openssl|main|mda_guard|options|wire)\.[ch]pp",
+    "lmtp": r"(check|late_openssl|main|mda_guard|options|scan|wire)\.[ch]pp",
 }
-PROGRAM_EDGES = {"app", "net"}
+# The agent scans, too, when it is asked to, and does with a verdict what the filter does.
+PROGRAM_EDGES = {"filter": {"app", "net"}, "lmtp": {"app", "net", "rspamd", "filter"}}
+# What one program may include of the other's files.
+SHARED = {"lmtp": r"wire\.hpp"}
 
 LIBRARIES = {  # beyond the standard library
     "base": r"tl/expected\.hpp",
@@ -46,7 +49,7 @@ COMMENT = re.compile(r'//.*|"(?:[^"\\\n]|\\.)*"')
 
 def faults_of(room, name, text):
     program = re.fullmatch(PROGRAMS.get(room, "(?!)"), name)
-    rooms = {room} | EDGES[room] | (PROGRAM_EDGES if program else set())
+    rooms = {room} | EDGES[room] | (PROGRAM_EDGES[room] if program else set())
     libraries = LIBRARIES.get(room, "(?!)") + ("|" + PROGRAM_LIBRARIES if program else "")
     if re.fullmatch(SYSTEM_FILES.get(room, "(?!)"), name):
         libraries += r"|[a-z]+\.h"
@@ -64,7 +67,9 @@ def faults_of(room, name, text):
                 yield number, f'"{path}" does not name a room'
             elif to not in rooms:
                 yield number, f"{room} must not include {to}"
-            elif not program and re.fullmatch(PROGRAMS.get(to, "(?!)"), header):
+            elif re.fullmatch(PROGRAMS.get(to, "(?!)"), header) and not (
+                program and (to == room or re.fullmatch(SHARED.get(to, "(?!)"), header))
+            ):
                 yield number, f"{path} belongs to a program"
         elif re.fullmatch(libraries, path):
             continue

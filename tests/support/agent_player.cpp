@@ -91,7 +91,7 @@ class Run {
     agent_ = std::make_unique<lmtp::Agent>(std::get<lmtp::Settings>(std::move(*read)).request, now_);
   }
 
-  std::shared_ptr<const mail::Message> mail() const {
+  std::shared_ptr<mail::Message> mail() const {
     lmtp::Input input;
     input.feed(mail_);
     return input.finish();
