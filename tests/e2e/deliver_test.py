@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import time
 from pathlib import Path
 
 from smtp import message
@@ -195,6 +196,15 @@ class WhatDovecotSays(DeliverTest):
         self.stack.dovecot.start()
         self.stack.retry_now()
         self.stack.wait_mail("alice@example.org", b"Subject: while it is stopped\n")
+        for number in range(100):  # for some seconds the filter tries nothing
+            since = self.stack.mark()
+            self.accepted(message(f"when it is back {number}"))
+            line = self.stack.wait_log("filter-mailbridge.* result=committed", since)
+            if "delivered=1/1" in line:
+                return
+            self.assertIn("left_to_smtpd=silence", line)
+            time.sleep(0.5)
+        self.fail("never again")
 
     def test_discard(self):
         self.accepted(message("[discard] away"), to=["alice@example.org", "bob@example.org"])
