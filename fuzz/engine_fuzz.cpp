@@ -1,6 +1,7 @@
-// The filter's engine with its scans, look-ups and deliveries: the input is a transcript (base/transcript.hpp), so every transcript is
-// a seed. They are answered, answered late, broken off or left alone, as the input says. smtpd's rules hold whatever smtpd, its
-// clients, rspamd and Dovecot say; nobody is told that a message was refused that is marked, and who is marked has it.
+// The filter's engine with its scans, look-ups and deliveries: the input is a transcript (base/transcript.hpp), so every
+// transcript is a seed. They are answered, answered late, broken off or left alone, as the input says. smtpd's rules hold
+// whatever smtpd, its clients, rspamd and Dovecot say; nobody is told that a message was refused that is marked, and who is
+// marked has it.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -27,7 +28,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
                                    [](const auto& line) { return line.lane == 'O' && line.text.starts_with("--spool"); }) ||
                        std::any_of(whole.notes.begin(), whole.notes.end(),
                                    [](const Note& note) { return note.text.find(" scan=") != std::string::npos; });
-  if (!depends && (whole.to_smtpd != cut.to_smtpd || whole.to_rspamd != cut.to_rspamd || whole.to_dovecot != cut.to_dovecot))
+  if (!depends && (whole.to_smtpd != cut.to_smtpd || whole.to_rspamd != cut.to_rspamd || whole.looked_up != cut.looked_up ||
+                   whole.to_dovecot != cut.to_dovecot))
     std::abort();
   return 0;
 }

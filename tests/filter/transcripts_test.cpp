@@ -57,6 +57,7 @@ TEST_P(Transcript, IsPlayedTheSameHoweverItIsCut) {
     EXPECT_EQ(cut.violations, none) << "seed " << manner.seed;
     EXPECT_EQ(cut.to_smtpd, whole.to_smtpd) << "seed " << manner.seed;
     EXPECT_EQ(cut.to_rspamd, whole.to_rspamd) << "seed " << manner.seed;
+    EXPECT_EQ(cut.looked_up, whole.looked_up) << "seed " << manner.seed;
     EXPECT_EQ(cut.to_dovecot, whole.to_dovecot) << "seed " << manner.seed;
   }
 }
@@ -142,6 +143,7 @@ TEST(Player, IsStrict) {
       {"S> config|ready\nN registered\nM> x\n", "line 3: a lane that is not the filter's"},
       {"S> config|ready\nN registered\nD> dot 250 x\n", "line 3: no such delivery"},
       {"S> config|ready\nN registered\nL> known\n", "line 3: no such look-up"},
+      {"S> config|ready\nN registered\nL< a@example.org 0\n", "line 3: expected a@example.org 0"},
       {"S> config|ready\nN registered\nL> perhaps\n", "line 3: no answer to a look-up"},
       {"S> config|ready\nN registered\nR> x\n", "line 3: no such scan"},
       {"S> config|ready\nN nothing of the kind\n", "line 2: no such note"},

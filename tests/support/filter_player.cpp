@@ -343,6 +343,7 @@ class Player {
           begin_attempt(number, scans_.emplace(number, Scan{std::move(*start)}).first->second);
         } else if (const auto* lookup = std::get_if<filter::StartLookup>(&command)) {
           const auto number = static_cast<unsigned>(lookup->id);
+          if (lookup->until <= now_) violate("no time is left for a look-up");
           lookups_.insert(number);
           played_.looked_up[number] = filter::text_of(*lookup);
         } else if (auto* delivery = std::get_if<filter::StartDelivery>(&command)) {
