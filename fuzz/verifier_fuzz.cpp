@@ -80,6 +80,7 @@ class World {
     if (detail % 7 == 6) settings_.domains.erase("b.example");
     verifier_.use(settings_);
     for (auto& [id, question] : questions_) question.until = std::min(question.until, question.asked + settings_.timeout);
+    for (auto& [id, lookup] : lookups_) lookup.until = std::min(lookup.until, started_.at(id) + settings_.timeout);
   }
 
   void ask(unsigned who, unsigned size) {
@@ -159,6 +160,7 @@ class World {
     std::set<std::string> under_way;
     for (auto& lookup : verifier_.take_lookups()) {
       require(lookup.until > now_ && lookup.until <= now_ + settings_.timeout, "a look-up ends within the timeout");
+      started_.emplace(lookup.id, now_);
       lookups_.emplace(lookup.id, std::move(lookup));
     }
     for (const auto& [id, lookup] : lookups_) require(under_way.insert(lookup.recipient).second, "one look-up at a time");
@@ -212,6 +214,7 @@ class World {
   unsigned crowd_ = 0;
   std::map<QuestionId, Question> questions_;
   std::map<LookupId, filter::StartLookup> lookups_;
+  std::map<LookupId, TimePoint> started_;
   std::map<std::string, std::vector<Said>> said_;
   Mailbox last_answer_ = Mailbox::unsure;
 };
