@@ -46,7 +46,8 @@ std::string text_of(const Found& found) {
 std::optional<Found> parse_found(std::string_view text) {
   text = take(text, '\n');
   const std::string_view word = take(text, ' ');
-  for (const Mailbox mailbox : {Mailbox::known, Mailbox::unknown, Mailbox::full, Mailbox::full_for_now, Mailbox::too_large, Mailbox::unsure}) {
+  for (const Mailbox mailbox :
+       {Mailbox::known, Mailbox::unknown, Mailbox::full, Mailbox::full_for_now, Mailbox::too_large, Mailbox::unsure}) {
     if (word == to_string(mailbox)) return Found{mailbox, std::string(text)};
   }
   return std::nullopt;
