@@ -49,7 +49,7 @@ std::string_view to_string(Mailbox mailbox) {
     case Mailbox::full_for_now:
       return "full-for-now";
     case Mailbox::too_large:
-      return "too_large";
+      return "too-large";
     case Mailbox::unsure:
       return "unsure";
   }
