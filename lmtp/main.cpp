@@ -24,6 +24,7 @@
 
 #include "base/text.hpp"
 #include "lmtp/agent.hpp"
+#include "lmtp/check.hpp"
 #include "lmtp/input.hpp"
 #include "lmtp/mda_guard.hpp"
 #include "lmtp/options.hpp"
@@ -154,6 +155,22 @@ asio::awaitable<void> deliver(Agent& agent, Servers& servers, const Settings& se
 // are shared objects, and a statically linked program that loads them can crash (libnss_myhostname does it).
 void look_names_up_without_modules() { __nss_configure_lookup("hosts", "files dns"); }
 
+// What `begin` answers, to its end. The context is never destroyed: that would wait for a look-up that hangs in Asio's resolver
+// thread.
+template <class Begin>
+void run(Begin begin) {
+  auto& io = *new asio::io_context(1);
+  std::exception_ptr thrown;
+  bool ended = false;
+  asio::co_spawn(io, begin(io), [&](std::exception_ptr exception) {
+    thrown = std::move(exception);
+    ended = true;
+  });
+  while (!ended && io.run_one() > 0) {
+  }
+  if (thrown) std::rethrow_exception(thrown);
+}
+
 void run(Agent& agent, const Settings& settings, Ways ways) {
   const MdaGuard mda(getppid());
   const std::vector<Endpoint>& lmtp = agent.request().lmtp;
@@ -164,18 +181,23 @@ void run(Agent& agent, const Settings& settings, Ways ways) {
     return agent.no_mail(error.what(), Clock::now());
   }
   if (agent.is_served()) return;
-  // Never destroyed: that would wait for a look-up that hangs in Asio's resolver thread.
-  auto& io = *new asio::io_context(1);
-  auto& servers = *new Servers(io.get_executor(), lmtp, std::move(ways));
-  std::exception_ptr thrown;
-  bool ended = false;
-  asio::co_spawn(io, deliver(agent, servers, settings, mda), [&](std::exception_ptr exception) {
-    thrown = std::move(exception);
-    ended = true;
+  run([&](asio::io_context& io) {
+    auto& servers = *new Servers(io.get_executor(), lmtp, std::move(ways));  // not destroyed, either
+    return deliver(agent, servers, settings, mda);
   });
-  while (!ended && io.run_one() > 0) {
-  }
-  if (thrown) std::rethrow_exception(thrown);
+}
+
+// For smtpd an agent that ends with 0 has delivered, so only a person gets 0 or 1 for a text.
+int show(const std::string& text, bool good) {
+  std::fputs(text.c_str(), stdout);
+  return std::fflush(stdout) == 0 && isatty(STDIN_FILENO) != 0 ? (good ? 0 : 1) : exit_temporary;
+}
+
+int show_check(const Settings& settings, Ways ways) {
+  look_names_up_without_modules();
+  Checked checked;
+  run([&](asio::io_context&) -> asio::awaitable<void> { checked = co_await check(settings, std::move(ways), host_name()); });
+  return show(checked.text, checked.good);
 }
 
 int refuse(const std::string& what) {
@@ -194,15 +216,12 @@ int main_of_agent(int argc, char** argv) {
       read_settings({argv, argv + argc}, {environment("SENDER"), environment("RECIPIENT"), environment("USER"),
                                           environment("LOCAL"), environment("DOMAIN"), environment("ORIGINAL_RECIPIENT")});
   if (!read) return refuse(read.error().what);
-  if (const auto* text = std::get_if<Text>(&*read)) {
-    std::fputs(text->text.c_str(), stdout);
-    // For smtpd an agent that ends with 0 has delivered, so only a person gets 0 for a text.
-    return std::fflush(stdout) == 0 && isatty(STDIN_FILENO) != 0 ? 0 : exit_temporary;
-  }
-  if (!has_input) return refuse("standard input is closed");
+  if (const auto* text = std::get_if<Text>(&*read)) return show(text->text, true);
   const auto& settings = std::get<Settings>(*read);
   auto ways = ways_to(settings);
   if (!ways) return refuse(ways.error().what);
+  if (settings.check) return show_check(settings, std::move(*ways));
+  if (!has_input) return refuse("standard input is closed");
   Agent agent(settings.request, start);
   // The last resort, should standard input never end. It replaces the alarm of smtpd's child where the agent was exec'd in its
   // place.

@@ -20,7 +20,7 @@ std::string without_brackets(std::string address) {
 
 // As written, each valid.
 struct Values {
-  std::optional<std::string> sender, receiver;
+  std::optional<std::string> sender, receiver, check;
   std::vector<std::string> lmtp;
   std::string lmtp_source, lmtp_ca, lmtp_name, lmtp_cert, lmtp_cert_key;
   bool lmtp_starttls = false;
@@ -226,6 +226,14 @@ constexpr app::Option options[] = {
       "The header fields by which Sieve is to know spam. As rspamd's own milter writes them (`X-Spam: Yes`), as `rspamc --mime` "
       "does, or as filter-rspamd."},
      one_of<&V::spam_headers, Words{"milter|rspamc|filter-rspamd"}>},
+    {{0, "check", "ADDR", one_value, "",
+      "Deliver nothing, and tell whether each server would take a mail for this recipient. One line for each says so, or why "
+      "not: "
+      "what is closed on the way to its socket and for whom, and the server's words. Run it as the user that smtpd runs the "
+      "agent "
+      "as. The exit status is 1 if a server would not, and 75 whenever standard input is no terminal."},
+     keep<&V::check>,
+     false},
 };
 constexpr app::OptionTable table{"lda2lmtp", "Delivers the mail on standard input over LMTP.", options};
 
@@ -280,9 +288,14 @@ Result<std::variant<Settings, Text>> read_settings(const std::vector<std::string
   if (!read) return tl::unexpected(std::move(read.error()));
   if (*read) return Text{std::move(**read)};
 
+  if (given.check) {
+    given.receiver = given.check;
+    given.sender = given.sender.value_or("");
+  }
   if (!given.sender) given.sender = environment.sender;
   if (!given.sender) return fail(Errc::malformed, "no sender: neither --sender nor SENDER in the environment");
   Settings settings;
+  settings.check = given.check.has_value();
   Request& request = settings.request;
   request.sender = without_brackets(std::move(*given.sender));
   if (const auto fault = address_fault(request.sender); !fault.empty())

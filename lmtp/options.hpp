@@ -23,6 +23,7 @@ struct Text {
 };
 
 struct Settings {
+  bool check = false;  // deliver nothing
   Request request;
   std::optional<asio::ip::address> source;  // of TCP connections to the servers
   bool starttls = false;

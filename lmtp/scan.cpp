@@ -16,6 +16,7 @@
 #include "net/stream.hpp"
 #include "rspamd/exchange.hpp"
 #include "rspamd/outgoing.hpp"
+#include "rspamd/ping.hpp"
 
 namespace mailbridge::lmtp {
 namespace {
@@ -46,8 +47,9 @@ const TcpEndpoint* with_tls(const rspamd::Upstream& server) {
   return tcp && tcp->tls ? tcp : nullptr;
 }
 
+template <class Machine>
 asio::awaitable<std::optional<net::ConnectError>> ask(const ScanSettings& settings, const rspamd::Upstream& server,
-                                                      const net::TlsContext* tls, rspamd::Exchange& exchange, TimePoint until) {
+                                                      const net::TlsContext* tls, Machine& machine, TimePoint until) {
   const TimePoint connect_by = std::min(until, Clock::now() + connect_timeout);
   auto socket = co_await net::connect(server.endpoint, connect_by);
   if (!socket) co_return std::move(socket.error());
@@ -56,8 +58,15 @@ asio::awaitable<std::optional<net::ConnectError>> ask(const ScanSettings& settin
     auto error = co_await stream.start_tls(*tls, settings.tls_name.empty() ? tcp->host : settings.tls_name, connect_by);
     if (error) co_return error;
   }
-  co_await net::converse(stream, exchange);
+  co_await net::converse(stream, machine);
   co_return std::nullopt;
+}
+
+// Null when no server wants it.
+Result<std::shared_ptr<const net::TlsContext>> tls_for(const ScanSettings& settings) {
+  const std::vector<rspamd::Upstream>& servers = settings.upstreams;
+  if (std::none_of(servers.begin(), servers.end(), with_tls)) return std::shared_ptr<const net::TlsContext>();
+  return net::TlsContext::load(settings.tls_files);
 }
 
 std::string two_digits(double score) {
@@ -96,12 +105,8 @@ asio::awaitable<Scanned> scan(const ScanSettings& settings, std::shared_ptr<cons
     const rspamd::ScanFailure failure{rspamd::ScanFailure::Kind::too_large, "larger than --max-size"};
     co_return judged(settings, *message, tl::unexpected(failure), names, server, {});
   }
-  std::shared_ptr<const net::TlsContext> tls;
-  if (std::any_of(settings.upstreams.begin(), settings.upstreams.end(), with_tls)) {
-    auto loaded = net::TlsContext::load(settings.tls_files);
-    if (!loaded) co_return Scanned{.server = server, .failure = loaded.error().what};
-    tls = std::move(*loaded);
-  }
+  const auto tls = tls_for(settings);
+  if (!tls) co_return Scanned{.server = server, .failure = tls.error().what};
   const std::string headers = rspamd::scan_request(envelope, settings.request).headers;
   rspamd::Upstreams upstreams(settings.upstreams);
   rspamd::Attempts attempts;
@@ -111,11 +116,20 @@ asio::awaitable<Scanned> scan(const ScanSettings& settings, std::shared_ptr<cons
     const rspamd::Upstream& upstream = settings.upstreams[*chosen];
     server = to_string(upstream.endpoint);
     rspamd::Exchange exchange(rspamd::Outgoing(rspamd::scan_command, headers, message, wire_to(upstream)), until);
-    const auto error = co_await ask(settings, upstream, tls.get(), exchange, until);
+    const auto error = co_await ask(settings, upstream, tls->get(), exchange, until);
     if (!error) attempts.finished(*chosen, std::move(exchange).result());
     else attempts.not_connected(*chosen, error->what);
   }
   co_return judged(settings, *message, attempts.result(), names, std::move(server), Clock::now() - begun);
+}
+
+asio::awaitable<std::string> ping(const ScanSettings& settings, const rspamd::Upstream& server) {
+  const auto tls = tls_for(settings);
+  if (!tls) co_return tls.error().what;
+  const TimePoint until = Clock::now() + connect_timeout;
+  rspamd::Ping machine(rspamd::ping_request(wire_to(server)), until);
+  const auto error = co_await ask(settings, server, tls->get(), machine, until);
+  co_return error ? error->what : machine.result() ? "" : machine.result().error().what;
 }
 
 }  // namespace mailbridge::lmtp

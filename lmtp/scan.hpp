@@ -37,4 +37,7 @@ struct ScanSettings {
 asio::awaitable<Scanned> scan(const ScanSettings& settings, std::shared_ptr<const mail::Message> message, mail::Envelope envelope,
                               const std::string& host_name, TimePoint until);
 
+// What is wrong with one of the servers; empty when it answers.
+asio::awaitable<std::string> ping(const ScanSettings& settings, const rspamd::Upstream& server);
+
 }  // namespace mailbridge::lmtp

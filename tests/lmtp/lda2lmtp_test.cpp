@@ -403,6 +403,33 @@ TEST_F(Lda2lmtp, AConfigurationFileSaysTheSameAsOptions) {
       std::string::npos);
 }
 
+TEST_F(Lda2lmtp, TellsWhatADeliveryWouldMeet) {
+  for (const std::string reply : {"250 2.1.5 OK", "550 5.1.1 <R@y> User doesn't exist"}) {
+    ScriptedServer server([&](Peer& peer) {
+      peer.say("220 test\r\n");
+      peer.hear_line();
+      peer.say("250-test\r\n250 PIPELINING\r\n");
+      peer.hear_until("RSET\r\n");
+      peer.say("250 2.1.0 OK\r\n" + reply + "\r\n250 2.0.0 OK\r\n");
+      peer.wait_for_close();
+    });
+    // Without a mail, and without smtpd's environment. What is no person gets 75, whatever comes of it.
+    const Ended ended = run({{MB_LDA2LMTP, "--check", "R@Y", "-l", server.endpoint(), "-l", directory_ + "/no/lmtp"}, {}, ""});
+    EXPECT_EQ(server.finish(), "");
+    EXPECT_EQ(server.heard()[0].substr(server.heard()[0].find("MAIL")), "MAIL FROM:<>\r\nRCPT TO:<R@y>\r\nRSET\r\nQUIT\r\n");
+    EXPECT_EQ(ended.status, 75);
+    EXPECT_EQ(ended.err, "");
+    EXPECT_TRUE(ended.out.starts_with("as uid=" + std::to_string(geteuid()) + " gid=" + std::to_string(getegid()))) << ended.out;
+    const std::string said =
+        reply[0] == '2' ? "OK, takes mail for <R@y> (250 2.1.5 OK)" : "refuses <R@y>: 550 5.1.1 <R@y> User doesn't exist";
+    EXPECT_TRUE(ended.out.ends_with("\nunix:" + server.endpoint() + ": " + said + "\nunix:" + directory_ +
+                                    "/no/lmtp: no such socket: is Dovecot running, and does it listen for LMTP there? "
+                                    "(stage=connect)\n    there is no directory " +
+                                    directory_ + "/no\n"))
+        << ended.out;
+  }
+}
+
 TEST_F(Lda2lmtp, HelpIsNoDelivery) {
   const Ended help = run(agent("/x", {"--help"}));
   EXPECT_EQ(help.status, 75);
