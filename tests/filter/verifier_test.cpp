@@ -440,6 +440,16 @@ TEST_F(VerifierTest, EveryMemoryHasItsBound) {
   EXPECT_EQ(answers.at(last), unsure);
 }
 
+TEST_F(VerifierTest, LookupsInTheBackgroundFindNoMoreRoomThanOthers) {
+  verifier = Verifier(7, {200, 10, 20, 3, 5});
+  use(false);
+  answer("alice@example.org");
+  pass(15min);
+  for (const char* address : {"a@example.org", "b@example.org", "c@example.org"}) ask(address);
+  EXPECT_EQ(answers.at(ask("alice@example.org")), known);
+  EXPECT_EQ(verifier.lookups(), 3U);
+}
+
 TEST_F(VerifierTest, WhoWasThereAWhileAgoStillIsWhenNobodyTellsAboutRoom) {
   use(true);
   EXPECT_EQ(answer("alice@example.org", 10), known);
