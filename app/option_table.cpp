@@ -84,6 +84,7 @@ Result<void> read_config(const OptionTable& table, const std::string& path, void
     const auto number = static_cast<std::size_t>(option - table.options.begin());
     if (given[number]) return {};
     in_file[number] = true;
+    if (written.empty()) return "at least one value is wanted";
     for (const std::string& value : written) {
       if (option->takes == OptionText::nothing && value != "true" && value != "false")
         return "true or false is wanted, not " + value;

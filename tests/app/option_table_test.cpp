@@ -105,6 +105,7 @@ TEST_F(OptionTableTest, AFile) {
       {"argv-only = true\n", "!FILE:1: argv-only: no such option"},
       {"size = 'bad'\n", "!FILE:1: size: no good"},
       {"size = [1, 2]\n", "!FILE:1: size: one plain value is wanted"},
+      {"many = []\n", "!FILE:1: many: at least one value is wanted"},
       {"keep = 'maybe'\n", "!FILE:1: keep: true or false is wanted, not maybe"},
   };
   for (const Row& row : rows) EXPECT_EQ(read({}, row.toml), row.expected) << row.toml;
