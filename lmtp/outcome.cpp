@@ -43,10 +43,17 @@ int status_of_code(Stage stage, int code) {
   }
 }
 
+// Of the commands, their order and parameters (RFC 5321 4.2.2), or that TLS or a login is wanted first (530, RFC 3207 and 4954):
+// whatever enhanced code comes with it, as sendmail's "503 5.0.0" or "530 5.7.0".
+bool is_about_the_talk(int code) {
+  return code == 500 || code == 502 || code == 503 || code == 504 || code == 530 || code == 555;
+}
+
 int answered_status(const Outcome& outcome) {
   if (outcome.delivered()) return exit_delivered;
   if (!outcome.reply || !outcome.reply->is(5)) return exit_temporary;
   const Reply& reply = *outcome.reply;
+  if (is_about_the_talk(reply.code)) return exit_temporary;
   switch (outcome.stage) {
     case Stage::input:
     case Stage::connect:

@@ -31,7 +31,8 @@ TEST(ExitStatus, ByStageAndCode) {
       {Stage::dot, 550, "", 69},       {Stage::dot, 554, "5.3.0", 75},  {Stage::dot, 554, "5.3.4", 65},
       {Stage::dot, 554, "5.4.6", 75},  {Stage::dot, 554, "5.6.0", 69},  {Stage::dot, 550, "5.7.1", 77},
       {Stage::dot, 501, "", 75},       {Stage::body, 552, "5.3.4", 65}, {Stage::body, 554, "", 69},
-      {Stage::dot, 599, "", 75},
+      {Stage::dot, 599, "", 75},       {Stage::rcpt, 530, "5.7.0", 75}, {Stage::rcpt, 530, "", 75},
+      {Stage::rcpt, 503, "5.0.0", 75}, {Stage::data, 503, "5.0.0", 75}, {Stage::dot, 500, "5.7.1", 75},
   };
   for (const Row& row : rows) {
     EXPECT_EQ(exit_status(answered(row.stage, row.code, row.enhanced)), row.status)
