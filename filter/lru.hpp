@@ -30,8 +30,10 @@ class Lru {
       *known = std::move(fact);
       return;
     }
-    facts_.emplace_front(key, std::move(fact));
-    index_.emplace(facts_.front().first, facts_.begin());
+    Facts one;
+    one.emplace_front(key, std::move(fact));
+    index_.emplace(one.front().first, one.begin());
+    facts_.splice(facts_.begin(), one);  // from here on nothing can fail, or it would be found by nobody and stay for ever
     if (facts_.size() > max_) erase(facts_.back().first);
   }
 

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "filter/engine.hpp"
+#include "filter/lru.hpp"
 #include "rspamd/exchange.hpp"
 #include "rspamd/outgoing.hpp"
 #include "rspamd/scan_request.hpp"
@@ -324,6 +325,28 @@ TEST(Memory, ADeliveryIsAnsweredWhicheverAllocationFails) {
 }
 
 // A reply of 100 MB, whatever it is made of: read until it is too much, or to its end, with a few times the cap at most.
+// What is remembered but not found again would stay, and what comes later push nothing out.
+TEST(Memory, WhatIsRememberedStaysBoundedWhicheverAllocationFails) {
+  in_a_row = 1;
+  for (std::size_t nth = 1; nth <= 6; ++nth) {
+    Lru<int> facts(3);
+    std::string key = "a recipient that is no short string 0";
+    for (int i = 0; i < 10; ++i) {
+      key.back() = static_cast<char>('0' + i);
+      if (i == 1) failing = nth;
+      try {
+        facts.put(key, i);
+      } catch (const std::bad_alloc&) {
+        EXPECT_EQ(facts.find(key), nullptr);
+      }
+      failing = 0;
+      EXPECT_LE(facts.size(), 3U) << "allocation " << nth << ", fact " << i;
+    }
+    ASSERT_NE(facts.find(key), nullptr);
+    EXPECT_EQ(*facts.find(key), 9);
+  }
+}
+
 TEST(Memory, AReplysSizeDoesNotMatter) {
   struct Row {
     const char* name;
