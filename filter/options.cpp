@@ -469,7 +469,7 @@ Result<AppSettings> settings_of(const Values& values) {
   return settings;
 }
 
-constexpr const char* what_it_is = "OpenSMTPD filter that asks rspamd";
+constexpr const char* what_it_is = "OpenSMTPD filter that asks rspamd and Dovecot";
 
 }  // namespace
 
