@@ -53,6 +53,8 @@ void SmtpdHost::line_said(std::string_view line) {
   if (is(std::type_identity<filter::LinkConnect>())) {
     session.stream = Stream{};
     session.known = true;
+  } else if (const auto* greeting = is(std::type_identity<filter::LinkGreeting>())) {
+    if (!greeting->hostname.empty()) names_.insert("@" + std::string(greeting->hostname));
   } else if (is(std::type_identity<filter::LinkDisconnect>())) {
     session.known = false;
     session.stream = Stream{};
@@ -130,11 +132,18 @@ void SmtpdHost::data_line(Session& session, std::string_view line) {
   }
 }
 
-// What was added is fields of RFC 5322; what came from smtpd may be anything.
+// What was added is fields of RFC 5322; what came from smtpd may be anything, and a name without a domain may have got one.
 void SmtpdHost::header(const Stream& stream) {
-  const std::set<std::string_view> came(stream.in.begin(), stream.in.end());
+  const auto without_domains = [this](std::string line) {
+    for (const std::string& name : names_) {
+      for (std::size_t at = line.find(name); at != std::string::npos; at = line.find(name, at)) line.erase(at, name.size());
+    }
+    return line;
+  };
+  std::set<std::string> came;
+  for (const std::string& line : stream.in) came.insert(without_domains(line));
   for (auto line = stream.out.begin(); line != stream.out.end() && !line->empty(); ++line) {
-    if (came.contains(*line)) continue;
+    if (came.contains(without_domains(*line))) continue;
     const auto blank = [](char c) { return c == ' ' || c == '\t'; };
     const bool folded = blank(line->front()) && !std::all_of(line->begin(), line->end(), blank);
     const auto colon = std::find(line->begin(), line->end(), ':');

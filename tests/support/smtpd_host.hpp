@@ -64,6 +64,7 @@ class SmtpdHost {
   bool ready_ = false;
   std::vector<std::string> violations_;
   std::set<std::string> marked_;
+  std::set<std::string> names_;  // of smtpd, with an '@' in front
 };
 
 }  // namespace mailbridge::testing
