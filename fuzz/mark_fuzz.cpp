@@ -36,7 +36,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       "Received: from x (y [192.0.2.1])\r\n\tby mail.example.org (OpenSMTPD) with ESMTP id 2ac23942;\r\n\tnow\r\n";
   std::string_view text(reinterpret_cast<const char*>(data), size);
   if (text.size() < 3) return 0;
-  const std::size_t where = (static_cast<unsigned char>(text[0]) << 8U) | static_cast<unsigned char>(text[1]);
+  const std::size_t where = std::size_t{256} * static_cast<unsigned char>(text[0]) + static_cast<unsigned char>(text[1]);
   const char change = text[2];
   text.remove_prefix(3);
 
