@@ -52,7 +52,14 @@ void Engine::pass_on(Session& session, TimePoint now) {
   }
   const bool too_large = !smtpd_max_size_ || tx.client_part.may_be_cut(*smtpd_max_size_);  // or nobody knows
   const bool silent = store_rests_until_ && (now < *store_rests_until_ || !deliveries_.empty());
-  const std::string_view objection = too_large ? "size" : silent ? "silence" : smtpds_objection(decision.header_bytes);
+  // A copy for others may leave this server, and a mark would tell them who else has the mail.
+  const bool for_others = std::any_of(tx.recipients.begin(), tx.recipients.end(), [&](const std::string& recipient) {
+    return !tx.verified.contains(recipient) && !tx.full.contains(recipient);
+  });
+  const std::string_view objection = for_others  ? "recipients"
+                                     : too_large ? "size"
+                                     : silent    ? "silence"
+                                                 : smtpds_objection(decision.header_bytes);
   if (!objection.empty()) {
     append_field(tx.log, "left_to_smtpd", objection);
     counters_.add("left_to_smtpd", objection);

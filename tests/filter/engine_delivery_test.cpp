@@ -238,20 +238,16 @@ TEST_F(DeliveryTest, WhatCameOfItDecidesWhatSmtpdGets) {
 }
 
 // Of these nobody asked Dovecot, or it could not tell.
-TEST_F(DeliveryTest, OthersAreLeftToTheQueue) {
-  mail({"alice@example.org", "elsewhere@example.net", "unsure@example.org"});
-  ASSERT_EQ(started[0].transaction.recipients.size(), 1U);
-  outcomes({full});
-  EXPECT_EQ(output(), lines_of(head() + "\r\n..dot\r\n")) << "there are others, so it is no refusal of the message";
-  EXPECT_EQ(commit(), proceed);
-  EXPECT_THAT(log().text, HasSubstr("delivered=0/3"));
-
-  mail({"alice@example.org", "elsewhere@example.net"});
-  outcomes({delivered});
-  EXPECT_EQ(output(), lines_of(mark_of({"alice@example.org"}) + head() + "\r\n..dot\r\n"));
-
-  started.clear();
-  mail({"elsewhere@example.net", "unsure@example.org"});
+// What is queued for them may leave this server, and no mark may tell them who else has the mail.
+TEST_F(DeliveryTest, AMessageThatIsForOthersTooIsLeftToTheQueue) {
+  for (const std::string other : {"elsewhere@example.net", "unsure@example.org"}) {
+    mail({"alice@example.org", other});
+    EXPECT_THAT(started, IsEmpty());
+    EXPECT_EQ(output(), lines_of(head() + "\r\n..dot\r\n"));
+    EXPECT_EQ(commit(), proceed);
+    EXPECT_THAT(log().text, HasSubstr("left_to_smtpd=recipients"));
+  }
+  mail({"elsewhere@example.net"});
   EXPECT_THAT(started, IsEmpty());
   EXPECT_EQ(output(), lines_of(head() + "\r\n..dot\r\n"));
 }
@@ -361,11 +357,9 @@ TEST_F(DeliveryTest, DiscardedIsMarkedForAllAndDeliveredToNobody) {
   EXPECT_EQ(commit(), proceed);
   EXPECT_THAT(log().text, HasSubstr(" discarded=2 answer=proceed"));
 
-  EXPECT_THAT(discard({"alice@example.org", "elsewhere@example.net"}), IsEmpty()) << "one way for all";
-  ASSERT_EQ(started.size(), 1U);
-  EXPECT_EQ(started[0].transaction.mail.head, named) << "as without --deliver: Sieve can act on it";
-  outcomes({delivered});
-  started.clear();
+  EXPECT_EQ(discard({"alice@example.org", "elsewhere@example.net"}), lines_of(named + "\r\n..dot\r\n"))
+      << "as without --deliver: Sieve can act on it";
+  EXPECT_THAT(started, IsEmpty());
 
   settings.policy.actions.set("discard", {.what = Do::header, .header_name = "X-Junk", .header_value = "yes"});
   restart();
