@@ -76,6 +76,8 @@ class Talk {
               "only QUIT follows the outcome");
       asked_for_the_mail_ = asked_for_the_mail_ || client_.stage() == lmtp::Stage::body;
       if (client_.stage() == lmtp::Stage::body) body_.append(send->bytes.substr(0, n));
+      else said_.append(send->bytes.substr(0, n));
+      data_ = data_ || said_.ends_with("\r\nDATA\r\n");
       if (client_.stage() == lmtp::Stage::dot && !client_.settled()) dot_.append(send->bytes.substr(0, n));
       client_.sent(n);
       most -= n;
@@ -83,7 +85,7 @@ class Talk {
   }
   void say(std::string_view bytes) {
     next();
-    const bool whole_dot = dot_ == wire(mail_, body_.starts_with("BDAT ")).end;
+    const bool whole_dot = dot_ == wire(mail_, !data_).end;
     const bool settled = client_.settled();
     client_.receive(bytes);
     if (!settled && client_.settled() && client_.outcome(0).delivered()) {
@@ -108,7 +110,7 @@ class Talk {
     require(client_.settled(), "an outcome when Done");
     const int status = lmtp::exit_status(client_.outcome(0));
     require(status != 0 || said_success_, "0 only after a 2xx for the recipient");
-    const auto [body, end] = wire(mail_, body_.starts_with("BDAT "));
+    const auto [body, end] = wire(mail_, !data_);
     require(body.starts_with(body_), "what left is the mail");
     require(dot_.empty() || body_ == body, "the dot stands behind the whole mail");
     require(end.starts_with(dot_), "the dot is a dot");
@@ -132,6 +134,8 @@ class Talk {
   TimePoint now_{std::chrono::hours(1)};
   std::string mail_;
   lmtp::Client client_;
+  std::string said_;   // but for the mail
+  bool data_ = false;  // and not BDAT
   std::string body_;
   std::string dot_;
   bool asked_for_the_mail_ = false;
