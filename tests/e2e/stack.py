@@ -277,6 +277,15 @@ class Server:
     def kill(self):
         self.signal(signal.SIGKILL)
         self.process.wait()
+        eventually(self._nothing_is_left, f"the processes of {self.name} end")
+
+    def _nothing_is_left(self):
+        """What was started in the meantime: while one process of Dovecot lives, its sockets do, and another Dovecot does not start."""
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return True
+        return False
 
     def stop(self):
         if self.alive():
