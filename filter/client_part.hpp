@@ -25,15 +25,21 @@ class ClientPart {
   // With nothing of the client's below a whole trace. What began otherwise is not smtpd's alone.
   bool empty() const { return size_ == 0 && (where_ == Where::client || where_ == Where::start); }
 
-  // Whether smtpd may have kept a line to itself. What is left of its limit is less than an ordinary line then, if not, there is
-  // no telling: lines may be of any length.
+  // True if smtpd has probably kept a line to itself: what is left of its limit is less than an ordinary line, or than the longest
+  // that came.
   bool may_be_cut(std::size_t limit) const {
     constexpr std::size_t ordinary_line = 998;  // RFC 5322 2.1.1
-    return size_ <= limit && size_ + std::min(longest_, ordinary_line) + 1 > limit;
+    return lacks(std::min(longest_, ordinary_line), limit);
   }
+
+  // True unless it is certain that all has come: smtpd takes lines of 65,534 bytes (SMTP_LINE_MAX).
+  bool could_be_cut(std::size_t limit) const { return lacks(65'534, limit); }
 
  private:
   enum class Where { start, trace, date, client };
+
+  // True if another line of this size would have been too much.
+  bool lacks(std::size_t line, std::size_t limit) const { return size_ <= limit && size_ + line + 1 > limit; }
 
   bool is_trace(std::string_view line) {
     const bool marked = where_ == Where::start && line == "X-Spam: Yes";

@@ -2,8 +2,7 @@
 // is done, and what with, is the engine's matter.
 //
 //   of the recipients            the client    smtpd's queue
-//   all have the mail            proceed       the mark and the header section: nobody is left to serve
-//   some have it                 proceed       the whole message, with the mark
+//   some or all have the mail    proceed       the whole message, with the mark
 //   each was refused             that answer   nothing
 //   otherwise                    proceed       the whole message: an agent tries again
 //
@@ -23,7 +22,7 @@
 namespace mailbridge::filter {
 
 struct DeliverySettings {
-  lmtp::MarkKey key;
+  lmtp::MarkKeys keys;
   Duration timeout = std::chrono::seconds(60);  // from the verdict to the last reply; in the first half the dot leaves, or never
 };
 

@@ -44,6 +44,7 @@ constexpr std::string_view registrations =
     "register|filter|smtp-in|data-line\n"
     "register|filter|smtp-in|commit\n";
 constexpr std::string_view recipient_registrations =
+    "register|report|smtp-in|tx-envelope\n"
     "register|report|smtp-in|protocol-client\n"  // the only place where SIZE= is told
     "register|filter|smtp-in|rcpt-to\n";
 
@@ -242,6 +243,9 @@ void Engine::on_line(std::string_view text, bool cut, TimePoint now) {
       if (!session || event.result != "ok") return;
       session->tx.sender = mail::normalised_address(event.address, session->client.mta_name);
       session->tx.announced = session->announced;
+    }
+    void operator()(const TxEnvelope&) const {
+      if (session) ++session->tx.envelopes;
     }
     void operator()(const TxRcpt& event) const {
       if (session) engine.on_tx_rcpt(*session, event);
@@ -583,10 +587,9 @@ void Engine::proceed(Session& session, Decision decision, TimePoint now) {
   if (tx.asked_for_room == 0) pass_on(session, now);
 }
 
-void Engine::emit(Session& session, std::string mark, bool headers_only) {
+void Engine::emit(Session& session, std::string mark) {
   Transaction& tx = session.tx;
   Decision decision = *std::exchange(tx.decision, std::nullopt);
-  if (headers_only) tx.message.reset();
   std::string prefix;
   append_answer_prefix(prefix, "filter-dataline", dialect_of(session.version), session.id, tx.data_token);
   std::string head = std::move(mark.append(decision.header_bytes));

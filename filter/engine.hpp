@@ -137,6 +137,8 @@ class Engine {
     std::string sender;
     std::vector<std::string> recipients;
     std::size_t announced = 0;                 // its size, by the client; 0 when it did not say
+    std::size_t envelopes = 0;                 // that smtpd has made of the next recipient
+    bool expanded = false;                     // it has made several of one
     std::unordered_set<std::string> verified;  // who has a mailbox that takes it, accepted by smtpd or not
     std::size_t unverified = 0;                // recipients of the verified domains of which nobody could tell
     std::unordered_set<std::string> full;      // recipients whose mailbox has no room for what has come
@@ -207,7 +209,7 @@ class Engine {
     std::optional<std::uint64_t> session_key;  // none: its transaction is gone, and all that is left is to tell what became of it
     std::string about;                         // for the log
     std::vector<std::string> recipients;
-    lmtp::MarkKey key;
+    lmtp::MarkKeys keys;
     TimePoint started;
     TimePoint until;
   };
@@ -255,7 +257,8 @@ class Engine {
   void end_session(Session& session, std::string_view became);
   void proceed(Session& session, Decision decision, TimePoint now);
   void pass_on(Session& session, TimePoint now);
-  std::vector<std::string> deliverable(const Session& session, std::string_view head) const;
+  std::unordered_set<std::string> coming_back(const Transaction& tx, std::string_view head) const;
+  std::vector<std::string> deliverable(const Transaction& tx, const std::unordered_set<std::string>& loops) const;
   void start_delivery(Session& session, std::vector<std::string> recipients, TimePoint now);
   void take_outcomes(Session& session, const Delivery& delivery, const std::vector<lmtp::Outcome>& outcomes,
                      std::string_view server, TimePoint now);
@@ -263,7 +266,7 @@ class Engine {
   void give_up_deliveries(TimePoint now);
   bool orphan_delivery(Transaction& tx);
   void cancel_delivery(Transaction& tx);
-  void emit(Session& session, std::string mark = {}, bool headers_only = false);
+  void emit(Session& session, std::string mark = {});
   void cancel_scan(Transaction& tx);
   void end_transaction(Session& session, std::string_view became);
   void refill();

@@ -11,7 +11,7 @@
 namespace mailbridge::filter {
 namespace {
 
-constexpr std::size_t mark_frame = 256;  // what a mark has besides its recipients
+constexpr std::string_view comes_back = "554 5.4.6 Mail loop: the message was delivered to this mailbox before";
 
 std::string milliseconds(Duration duration) {
   return std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(duration).count());
@@ -23,6 +23,12 @@ std::size_t distinct(const std::vector<std::string>& recipients) {
 
 std::string share(std::size_t delivered, std::size_t recipients) {
   return std::to_string(delivered) + "/" + std::to_string(recipients);
+}
+
+std::string joined(const std::unordered_set<std::string>& recipients) {
+  std::string list;
+  for (const std::string& recipient : recipients) list.append(list.empty() ? "" : ",").append(recipient);
+  return list;
 }
 
 // Why somebody has not got it.
@@ -40,49 +46,57 @@ void append_worst(std::string& log, const Conclusion& conclusion) {
 // The decision is to let it pass.
 void Engine::pass_on(Session& session, TimePoint now) {
   Transaction& tx = session.tx;
-  if (!settings_.delivery) return emit(session);
   Decision& decision = *tx.decision;
-  std::vector<std::string> recipients = deliverable(session, decision.header_bytes);
-  if (recipients.empty()) return emit(session);
-  const bool all = recipients.size() == distinct(tx.recipients);
-  if (decision.discard && all) {
-    append_field(tx.log, "discarded", std::to_string(recipients.size()));
-    counters_.add("discarded");
-    return emit(session, lmtp::seal(settings_.delivery->key, tx.msgid, recipients), true);
-  }
-  const bool too_large = !smtpd_max_size_ || tx.client_part.may_be_cut(*smtpd_max_size_);  // or nobody knows
-  const bool silent = store_rests_until_ && (now < *store_rests_until_ || !deliveries_.empty());
-  // A copy for others may leave this server, and a mark would tell them who else has the mail.
-  const bool for_others = std::any_of(tx.recipients.begin(), tx.recipients.end(), [&](const std::string& recipient) {
+  const std::size_t all = distinct(tx.recipients);
+  const std::unordered_set<std::string> loops = coming_back(tx, decision.header_bytes);
+  if (!loops.empty()) append_field(tx.log, "loops", joined(loops));
+  if (!loops.empty() && loops.size() == all) return refuse(session, comes_back);
+  if (!settings_.delivery || tx.verified.empty()) return emit(session);
+  std::vector<std::string> recipients = deliverable(tx, loops);
+  // What smtpd has for others may leave this server, and so may what it makes of a recipient who is several.
+  const bool for_others = tx.expanded || std::any_of(tx.recipients.begin(), tx.recipients.end(), [&](const std::string& recipient) {
     return !tx.verified.contains(recipient) && !tx.full.contains(recipient);
   });
-  const std::string_view objection = for_others  ? "recipients"
-                                     : too_large ? "size"
-                                     : silent    ? "silence"
-                                                 : smtpds_objection(decision.header_bytes);
-  if (!objection.empty()) {
-    append_field(tx.log, "left_to_smtpd", objection);
-    counters_.add("left_to_smtpd", objection);
-    return emit(session);
+  std::string_view objection;
+  if (for_others) objection = "recipients";
+  else if (recipients.empty()) objection = loops.empty() ? "addresses" : "loop";
+  else if (!lmtp::can_be_marked(decision.header_bytes, tx.msgid)) objection = "trace";
+  if (objection.empty() && decision.discard && recipients.size() == all) {
+    append_field(tx.log, "discarded", std::to_string(recipients.size()));
+    counters_.add("discarded");
+    return emit(session, lmtp::seal(settings_.delivery->keys, tx.msgid, recipients));
   }
-  start_delivery(session, std::move(recipients), now);
+  const bool may_be_cut = !smtpd_max_size_ || tx.client_part.could_be_cut(*smtpd_max_size_);  // or nobody knows
+  const bool silent = store_rests_until_ && (now < *store_rests_until_ || !deliveries_.empty());
+  if (objection.empty() && may_be_cut) objection = "size";
+  if (objection.empty() && silent) objection = "silence";
+  if (objection.empty()) objection = smtpds_objection(decision.header_bytes);
+  if (objection.empty()) return start_delivery(session, std::move(recipients), now);
+  append_field(tx.log, "left_to_smtpd", objection);
+  counters_.add("left_to_smtpd", objection);
+  emit(session);
+}
+
+// Recipients with a mailbox to whom smtpd would not have it delivered, for it takes it for their own mail that comes back.
+std::unordered_set<std::string> Engine::coming_back(const Transaction& tx, std::string_view head) const {
+  std::unordered_set<std::string> recipients;
+  if (tx.verified.empty()) return recipients;
+  const std::unordered_set<std::string> delivered_to = already_delivered_to(head);
+  if (delivered_to.empty()) return recipients;
+  for (const std::string& recipient : tx.recipients) {
+    if (tx.verified.contains(recipient) && delivered_to.contains(lower(recipient))) recipients.insert(recipient);
+  }
+  return recipients;
 }
 
 // Recipients that can be delivered to, and marked. smtpd has the others delivered.
-std::vector<std::string> Engine::deliverable(const Session& session, std::string_view head) const {
-  const Transaction& tx = session.tx;
+std::vector<std::string> Engine::deliverable(const Transaction& tx, const std::unordered_set<std::string>& loops) const {
   std::vector<std::string> recipients;
-  if (tx.verified.empty() || !lmtp::can_be_marked(head, tx.msgid)) return recipients;
-  const std::unordered_set<std::string> coming_back = already_delivered_to(head);
   std::unordered_set<std::string_view> seen;
-  std::size_t room = lmtp::max_mark - mark_frame;
   for (const std::string& recipient : tx.recipients) {
-    if (!tx.verified.contains(recipient) || coming_back.contains(lower(recipient))) continue;
-    if (!lmtp::address_fault(recipient).empty() || !seen.insert(recipient).second) continue;
-    const std::size_t size = lmtp::marked_size(recipient);
-    if (size > room) break;
-    room -= size;
-    recipients.push_back(recipient);
+    if (recipients.size() == lmtp::max_marked) break;
+    if (!tx.verified.contains(recipient) || loops.contains(recipient)) continue;
+    if (lmtp::address_fault(recipient).empty() && seen.insert(recipient).second) recipients.push_back(recipient);
   }
   return recipients;
 }
@@ -98,7 +112,7 @@ void Engine::start_delivery(Session& session, std::vector<std::string> recipient
   for (const std::string& recipient : recipients) transaction.recipients.push_back({recipient});
   transaction.client = lmtp::ClientInfo{session.client.ip, session.client.helo, {}, session.id};
   transaction.mail = {decision.header_bytes, tx.message, decision.body_from};
-  const auto& [key, timeout] = *settings_.delivery;
+  const auto& [keys, timeout] = *settings_.delivery;
   // None is due before an earlier one, also after a change of the settings.
   const TimePoint before = deliveries_.empty() ? now : deliveries_.rbegin()->second.until;
   const TimePoint reply_by = now + timeout;
@@ -108,7 +122,7 @@ void Engine::start_delivery(Session& session, std::vector<std::string> recipient
   const DeliveryId id = next_delivery_++;
   const auto started = deliveries_.emplace_hint(
       deliveries_.end(), id,
-      Delivery{session.key, std::move(about), std::move(recipients), key, now, std::max(before, reply_by + grace)});
+      Delivery{session.key, std::move(about), std::move(recipients), keys, now, std::max(before, reply_by + grace)});
   try {
     commands_.emplace_back(StartDelivery{id, std::move(transaction), now + timeout / 2, reply_by});
   } catch (const std::bad_alloc&) {
@@ -156,10 +170,8 @@ void Engine::take_outcomes(Session& session, const Delivery& delivery, const std
     append_field(tx.log, "deliver_note", "outcome unknown, may be delivered twice");
   }
   if (!conclusion.refusal.empty() && delivery.recipients.size() == recipients) return refuse(session, conclusion.refusal);
-  std::string mark = delivered.empty() ? std::string() : lmtp::seal(delivery.key, tx.msgid, delivered);
-  const std::size_t marked = delivered.size();
-  emit(session, std::move(mark), marked == recipients);
-  tx.delivered = marked;
+  emit(session, delivered.empty() ? std::string() : lmtp::seal(delivery.keys, tx.msgid, delivered));
+  tx.delivered = delivered.size();
 }
 
 // Its transaction ended before it did.

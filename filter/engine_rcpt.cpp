@@ -168,6 +168,7 @@ Duration Engine::slowness(const Session& session) const {
 
 void Engine::on_tx_rcpt(Session& session, const TxRcpt& event) {
   std::string address = mail::normalised_address(event.address, session.client.mta_name);
+  if (std::exchange(session.tx.envelopes, 0) > 1) session.tx.expanded = true;
   if (event.result == "ok") session.tx.recipients.push_back(std::move(address));
   else if (event.result == "permfail" && address == session.left_to_smtpd) count_unknown(session);
 }

@@ -415,9 +415,9 @@ Result<void> take_delivery(const Values& values, AppSettings& settings) {
   if (values.mark_key.empty()) return {};
   const auto text = app::read_file(values.mark_key);
   if (!text) return fail(text.error().code, "--mark-key: " + text.error().what);
-  auto key = lmtp::MarkKey::parse(*text);
-  if (!key) return fail(key.error().code, "--mark-key: " + values.mark_key + ": " + key.error().what);
-  if (values.deliver) settings.engine.delivery = DeliverySettings{std::move(*key), seconds(values.deliver_timeout)};
+  auto keys = lmtp::MarkKeys::parse(*text);
+  if (!keys) return fail(keys.error().code, "--mark-key: " + values.mark_key + ": " + keys.error().what);
+  if (values.deliver) settings.engine.delivery = DeliverySettings{std::move(*keys), seconds(values.deliver_timeout)};
   return {};
 }
 

@@ -109,6 +109,7 @@ Event parse_report(std::string_view event, std::string_view rest, const Dialect&
   if (event == "link-disconnect") return LinkDisconnect{};
   if (event == "tx-begin") return TxBegin{take(rest)};
   if (event == "tx-mail") return tx_address<TxMail>(rest, dialect);
+  if (event == "tx-envelope") return TxEnvelope{};
   if (event == "tx-rcpt") return tx_address<TxRcpt>(rest, dialect);
   if (event == "tx-commit") return TxCommit{take(rest)};
   if (event == "tx-rollback") return TxRollback{take(rest)};

@@ -57,6 +57,7 @@ struct TxBegin {
 struct TxMail {
   std::string_view msgid, result, address;
 };
+struct TxEnvelope {};  // one for each that smtpd makes of a recipient, before that recipient's tx-rcpt
 struct TxRcpt {
   std::string_view msgid, result, address;
 };
@@ -93,8 +94,8 @@ struct Config {
 };
 
 using Event =
-    std::variant<Config, LinkConnect, LinkGreeting, LinkIdentify, LinkTls, LinkAuth, LinkDisconnect, TxBegin, TxMail, TxRcpt,
-                 TxCommit, TxRollback, TxReset, ProtocolClient, OtherReport, DataLine, Commit, RcptTo, OtherRequest>;
+    std::variant<Config, LinkConnect, LinkGreeting, LinkIdentify, LinkTls, LinkAuth, LinkDisconnect, TxBegin, TxMail, TxEnvelope,
+                 TxRcpt, TxCommit, TxRollback, TxReset, ProtocolClient, OtherReport, DataLine, Commit, RcptTo, OtherRequest>;
 
 struct SmtpdLine {
   Version version;           // not for Config

@@ -28,12 +28,12 @@ std::string_view smtpds_objection(std::string_view head) {
 }
 
 std::unordered_set<std::string> already_delivered_to(std::string_view head) {
+  constexpr std::string_view name = "Delivered-To: ";
   std::unordered_set<std::string> recipients;
   for (const mail::Field& field : mail::parse_headers(head).fields) {
-    if (!iequals(field.name, "Delivered-To")) continue;
-    std::string_view value = trim(mail::raw_value(field));
-    if (value.starts_with('<') && value.ends_with('>')) value = value.substr(1, value.size() - 2);
-    recipients.insert(lower(value));
+    std::string_view line = field.raw.substr(0, field.raw.find('\n'));
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    if (istarts_with(line, name)) recipients.insert(lower(line.substr(name.size())));
   }
   return recipients;
 }

@@ -5,7 +5,7 @@
 //   the
 //                  name before it; From, To or Cc of 64 KiB
 //   loop           smtp_session.c, MAX_HOPS_COUNT: 100 Received fields
-//   delivered      mda.c, mda_check_loop(): a Delivered-To field with the recipient. This one is the recipient's alone.
+//   delivered      mda.c, mda_check_loop(): a line "Delivered-To: " and the recipient. This one is the recipient's alone.
 //
 // When in doubt a message is one of them: then the queue has it, and an agent delivers it if it gets there.
 #pragma once
@@ -19,7 +19,8 @@ namespace mailbridge::filter {
 // Why smtpd refuses a message with this header section, as one word for the log; empty: it does not.
 std::string_view smtpds_objection(std::string_view head);
 
-// Recipients to whom smtpd will not have it delivered, for it takes it for their own mail that comes back; in lower case.
+// Recipients to whom smtpd will not have it delivered, for it takes it for their own mail that comes back; in lower case. smtpd
+// compares the text of one line: another blank behind the colon, angle brackets or a comment make it another address.
 std::unordered_set<std::string> already_delivered_to(std::string_view head);
 
 }  // namespace mailbridge::filter

@@ -118,7 +118,7 @@ class Talk {
     require(line.size() <= lmtp::max_last_line, "the last line is bounded");
     require(std::all_of(line.begin(), line.end(), [](char c) { return c >= 0x20 && c < 0x7f; }), "the last line is printable");
     require(line.empty() == (status == 0), "a last line for every status but 0");
-    lmtp::log_note(client_.outcome(0), {"s@x", "r@y", "unix:/run/lmtp", mail_.size(), status, client_.spent()});
+    lmtp::log_note(client_.outcome(0), {"s@x", "r@y", "2ac23942", "unix:/run/lmtp", mail_.size(), status, client_.spent()});
   }
 
  private:

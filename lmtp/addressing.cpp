@@ -89,6 +89,20 @@ Result<std::string> rcpt_address(std::string_view recipient, const std::optional
   return address;
 }
 
+std::vector<std::string> names_of_mailbox(const std::string& address, const Environment& environment,
+                                          const Addressing& addressing) {
+  std::vector<std::string> names = {address};
+  if (!environment.local || !environment.domain) return names;
+  const Addressing kept{.delimiters = addressing.delimiters, .folding = Folding::all};
+  const std::string given = *environment.local + "@" + *environment.domain;
+  const Parts its = split(address, kept);
+  const Parts given_parts = split(given, kept);
+  const bool same_domain = its.domain.empty() || its.domain == given_parts.domain;
+  const bool same_detail = its.detail.empty() || its.detail == given_parts.detail;
+  if (its.local == given_parts.local && same_domain && same_detail && given != address) names.push_back(given);
+  return names;
+}
+
 std::string original_recipient(const Environment& environment) {
   std::string address = environment.original_recipient.value_or("");
   if (address.empty() && environment.local && environment.domain) address = *environment.local + "@" + *environment.domain;

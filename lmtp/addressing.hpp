@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.hpp"
 
@@ -40,6 +41,15 @@ Result<std::string> parse_rcpt_form(std::string_view text);
 // The fault is one of configuration: a part is asked for that is not there, or what comes out is no address.
 Result<std::string> rcpt_address(std::string_view recipient, const std::optional<std::string>& user,
                                  const Addressing& addressing);
+
+// What the filter may have called the mailbox that `address` (of rcpt_address()) names, if it has delivered to it: that address; and
+// the one the client gave, when smtpd has told it and `address` is no more than a shorter way to write it: without its domain,
+// without its detail, in other letters of upper or lower case.
+//
+// An alias or a .forward file makes several recipients of the address the client gave. Of these only the one who bears its name is
+// meant by it: with `alice: alice, bob` the mail for bob is another matter.
+std::vector<std::string> names_of_mailbox(const std::string& address, const Environment& environment,
+                                          const Addressing& addressing);
 
 // The address the client gave, for ORCPT; empty when it is not known, or could not be written there.
 std::string original_recipient(const Environment& environment);

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/text.hpp"
+#include "lmtp/received.hpp"
 #include "lmtp/trace.hpp"
 
 namespace mailbridge::lmtp {
@@ -25,14 +26,24 @@ void Agent::take_mail(std::shared_ptr<mail::Message> mail, TimePoint now) {
   mail_ = std::move(mail);
   bytes_ = mail_->size();
   const std::string_view head = mail_->head();
-  if (request_.mark_key) mark_ = find_mark(head, *request_.mark_key);
+  msgid_ = envelope_of(head, {}, {}).queue_id;
   const std::size_t trace = request_.keep_trace ? 0 : smtpd_trace_size(head, request_.sender);
-  if (mark_ && mark_->at >= trace) {
-    mail_->replace_head(std::string(head.substr(trace, mark_->at - trace)).append(head.substr(mark_->at + mark_->size)));
+  const auto place = request_.heeds_marks ? find_mark(head) : std::nullopt;
+  if (place && !request_.mark_key_fault.empty())
+    return no_mail("the filter may have delivered it, and its mark cannot be read: " + request_.mark_key_fault, now);
+  if (place) mark_ = Mark::open(head, *place, request_.mark_keys);
+  marked_ = place.has_value();
+  if (place && place->at >= trace) {
+    mail_->replace_head(std::string(head.substr(trace, place->at - trace)).append(head.substr(place->at + place->size)));
   } else if (trace > 0) {
     mail_->replace_head(std::string(head.substr(trace)));
   }
   spent_[static_cast<std::size_t>(Stage::input)] = now - start_;
+}
+
+bool Agent::is_served() const {
+  return mark_ && std::any_of(request_.mailbox.begin(), request_.mailbox.end(),
+                              [&](const std::string& name) { return mark_->names(name); });
 }
 
 void Agent::no_mail(std::string why, TimePoint now) {
@@ -73,6 +84,7 @@ Report Agent::report() const {
     std::string line;
     append_field(line, "from", "<" + request_.sender + ">");
     append_field(line, "to", "<" + request_.recipient + ">");
+    if (!msgid_.empty()) append_field(line, "msgid", msgid_);
     append_field(line, "bytes", std::to_string(bytes_));
     append_field(line, "status", std::to_string(exit_delivered));
     append_field(line, "outcome", "delivered");
@@ -81,10 +93,14 @@ Report Agent::report() const {
   }
   const std::string server = server_.empty() ? to_string(request_.lmtp.front()) : server_;
   const int status = exit_status(*outcome_, request_.policies);
-  Note note = log_note(*outcome_, {request_.sender, request_.recipient, server, bytes_, status, spent_,
+  Note note = log_note(*outcome_, {request_.sender, request_.recipient, msgid_, server, bytes_, status, spent_,
                                    scanned_ ? std::string_view(scanned_->log) : std::string_view()});
-  if (mark_ && mark_->recipients.empty()) {
-    append_field(note.text, "mark", "not sealed with this key, so it is not believed");
+  if (marked_ && !mark_) {
+    append_field(note.text, "mark", "not sealed with a key of ours, so it is not believed");
+    note.level = std::max(note.level, Level::warn);
+  }
+  if (!request_.mark_key_fault.empty()) {
+    append_field(note.text, "mark_key", request_.mark_key_fault);
     note.level = std::max(note.level, Level::warn);
   }
   return {status, last_line(*outcome_, request_.recipient, server), std::move(note)};

@@ -37,8 +37,10 @@ struct Request {
   std::string spool;            // the directory for what of a mail does not fit into max_memory
   bool blank_bare_cr = false;   // a bare CR is delivered as a blank
   Policies policies = {};
-  std::optional<MarkKey> mark_key = {};  // none: marks are like any other field
-  std::string marked_as = {};            // the recipient as a mark names it; empty when smtpd has not told
+  bool heeds_marks = false;               // or they are like any other field
+  MarkKeys mark_keys = {};                // to read them
+  std::string mark_key_fault = {};        // why they cannot be read
+  std::vector<std::string> mailbox = {};  // see names_of_mailbox()
 };
 
 // What a scan at delivery time came to (lmtp/scan.hpp).
@@ -68,16 +70,16 @@ class Agent {
 
   // Standard input to its end.
   void take_mail(std::shared_ptr<mail::Message> mail, TimePoint now);
-  // The recipient has it already, for the filter says so: this is all there is to do.
-  bool is_served() const { return mark_ && !request_.marked_as.empty() && mark_->names(request_.marked_as); }
+  // The recipient has it already, for the filter says so.
+  bool is_served() const;
+  // There is nothing left to do: it has been delivered, by the filter or by us, or is not to be delivered, or not now.
+  bool is_settled() const { return outcome_ || is_served(); }
   // It cannot be read.
   void no_mail(std::string why, TimePoint now);
 
   // The mail without smtpd's own lines and the filter's mark: what rspamd is to see.
   const std::shared_ptr<mail::Message>& mail() const { return mail_; }
   void take_scan(Scanned scanned, Duration spent);
-  // By its scan: there is nothing left to do.
-  bool is_kept_back() const { return outcome_ && outcome_->stage == Stage::scan; }
 
   // The mail, for the recipient. `helo` is our host name.
   Transaction transaction(std::string_view helo) const;
@@ -85,7 +87,7 @@ class Agent {
   // What came of it at `server`, and how long it took.
   void finished(Outcome outcome, std::string server, const std::array<Duration, stages>& spent);
 
-  // After no_mail() or finished(), or when it is served or kept back.
+  // When it is settled.
   Report report() const;
 
  private:
@@ -93,7 +95,9 @@ class Agent {
   TimePoint start_;
   std::shared_ptr<mail::Message> mail_;
   std::size_t bytes_ = 0;  // of it as it came
-  std::optional<Mark> mark_;
+  std::string msgid_;      // smtpd's, by its Received field; empty when that is not there
+  bool marked_ = false;
+  std::optional<Mark> mark_;  // that is to be believed
   std::optional<Scanned> scanned_;
   std::optional<Outcome> outcome_;
   std::string server_;  // that gave it

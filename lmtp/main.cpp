@@ -133,7 +133,7 @@ asio::awaitable<void> deliver(Agent& agent, Servers& servers, const Settings& se
     auto envelope = envelope_of(agent.mail()->head(), agent.request().sender, settings.scan_recipient);
     auto scanned = co_await scan(*settings.scan, agent.mail(), std::move(envelope), host_name(), agent.dot_by());
     agent.take_scan(std::move(scanned), Clock::now() - begun);
-    if (agent.is_kept_back()) co_return;
+    if (agent.is_settled()) co_return;
   }
   const Servers::Hooks hooks{.refusal =
                                  [&] {
@@ -180,7 +180,7 @@ void run(Agent& agent, const Settings& settings, Ways ways) {
   } catch (const std::runtime_error& error) {  // bad_alloc is none
     return agent.no_mail(error.what(), Clock::now());
   }
-  if (agent.is_served()) return;
+  if (agent.is_settled()) return;
   run([&](asio::io_context& io) {
     auto& servers = *new Servers(io.get_executor(), lmtp, std::move(ways));  // not destroyed, either
     return deliver(agent, servers, settings, mda);

@@ -314,13 +314,13 @@ Result<std::variant<Settings, Text>> read_settings(const std::vector<std::string
   request.blank_bare_cr = given.bare_cr == "blank";
   request.policies = policies_of(given);
   if (!given.mark_key.empty()) {
+    request.heeds_marks = true;
     const auto text = app::read_file(given.mark_key);
-    if (!text) return fail(text.error().code, "--mark-key: " + text.error().what);
-    auto key = MarkKey::parse(*text);
-    if (!key) return fail(key.error().code, "--mark-key: " + given.mark_key + ": " + key.error().what);
-    request.mark_key = std::move(*key);
+    auto keys = text ? MarkKeys::parse(*text) : tl::unexpected(text.error());
+    if (keys) request.mark_keys = std::move(*keys);
+    else request.mark_key_fault = "--mark-key: " + (text ? given.mark_key + ": " : "") + keys.error().what;
   }
-  if (environment.local && environment.domain) request.marked_as = *environment.local + "@" + *environment.domain;
+  request.mailbox = names_of_mailbox(request.recipient, environment, addressing_of(given));
   if (given.lmtp_cert.empty() != given.lmtp_cert_key.empty())
     return fail(Errc::malformed, "--lmtp-cert and --lmtp-cert-key go together");
   if (!given.lmtp_source.empty()) settings.source = *parse_source(given.lmtp_source);

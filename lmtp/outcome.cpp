@@ -134,6 +134,7 @@ Note log_note(const Outcome& outcome, const Delivery& delivery) {
   std::string line;
   append_field(line, "from", "<" + std::string(delivery.sender) + ">");
   append_field(line, "to", "<" + std::string(delivery.recipient) + ">");
+  if (!delivery.msgid.empty()) append_field(line, "msgid", delivery.msgid);
   append_field(line, "bytes", std::to_string(delivery.bytes));
   if (outcome.stage != Stage::scan) append_field(line, "lmtp", delivery.lmtp);
   append_field(line, "stage", name(outcome.stage));

@@ -45,6 +45,7 @@ std::string last_line(const Outcome& outcome, std::string_view recipient, std::s
 struct Delivery {
   std::string_view sender;
   std::string_view recipient;
+  std::string_view msgid;  // smtpd's; empty when it is not known
   std::string_view lmtp;
   std::size_t bytes;                          // of the mail, its lines ended by CRLF
   int status;                                 // of the process
@@ -52,7 +53,7 @@ struct Delivery {
   std::string_view scan = {};                 // fields about the scan; empty: none was made
 };
 
-// "from= to= bytes= lmtp= stage= status= outcome= reply=… connect_ms=… dot_ms=… total_ms=". The server's last line is part of it:
+// "from= to= msgid= bytes= lmtp= stage= status= outcome= reply=… connect_ms=… dot_ms=… total_ms=". The server's last line is part of it:
 // Dovecot puts its session id there.
 Note log_note(const Outcome& outcome, const Delivery& delivery);
 

@@ -48,6 +48,11 @@ TEST(ClientPart, MayBeCutWhereAnotherLineWouldNotFit) {
   lines.emplace_back(5000, 'x');
   EXPECT_TRUE(part(lines).may_be_cut(22 + 5001 + 998));
   EXPECT_FALSE(part(lines).may_be_cut(22 + 5001 + 999)) << "one long line makes no suspicion of 5,000 bytes";
+  // But a line of any length may have followed.
+  EXPECT_FALSE(part(lines).could_be_cut(22 + 5000));
+  EXPECT_TRUE(part(lines).could_be_cut(22 + 5001));
+  EXPECT_TRUE(part(lines).could_be_cut(22 + 5001 + 65'534));
+  EXPECT_FALSE(part(lines).could_be_cut(22 + 5001 + 65'535));
 }
 
 }  // namespace

@@ -17,7 +17,7 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 
-const lmtp::MarkKey key = lmtp::MarkKey::parse("0123456789abcdef0123456789abcdef").value();
+const lmtp::MarkKeys key = lmtp::MarkKeys::parse("0123456789abcdef0123456789abcdef").value();
 
 Outcome reply(Stage stage, int code, std::string enhanced) {
   return {stage, lmtp::Reply{code, std::move(enhanced), {"<x> words"}}, {}};
@@ -181,10 +181,11 @@ TEST_F(DeliveryTest, TheMailStoreGetsWhatSmtpdWouldHaveQueued) {
   EXPECT_EQ(output(), "") << "the client waits";
 }
 
-TEST_F(DeliveryTest, AllHaveItAndTheQueuedCopyIsHeadersOnly) {
+// For smtpd may make somebody else of one of them, whom the agent delivers to.
+TEST_F(DeliveryTest, AllHaveItAndTheQueuedCopyIsWholeAndMarked) {
   mail({"alice@example.org", "bob@example.org", "alice@example.org"});
   outcomes({delivered, delivered});
-  EXPECT_EQ(output(), lines_of(mark_of({"alice@example.org", "bob@example.org"}) + head()));
+  EXPECT_EQ(output(), lines_of(mark_of({"alice@example.org", "bob@example.org"}) + head() + "\r\n..dot\r\n"));
   EXPECT_EQ(commit(), proceed);
   const Note line = log();
   EXPECT_THAT(line.text, HasSubstr(" delivered=2/2 lmtp=unix:/lmtp deliver_ms=7 answer=proceed result=committed"));
@@ -237,8 +238,7 @@ TEST_F(DeliveryTest, WhatCameOfItDecidesWhatSmtpdGets) {
   }
 }
 
-// Of these nobody asked Dovecot, or it could not tell.
-// What is queued for them may leave this server, and no mark may tell them who else has the mail.
+// Of these nobody asked Dovecot, or it could not tell. What is queued for them may leave this server.
 TEST_F(DeliveryTest, AMessageThatIsForOthersTooIsLeftToTheQueue) {
   for (const std::string other : {"elsewhere@example.net", "unsure@example.org"}) {
     mail({"alice@example.org", other});
@@ -250,6 +250,39 @@ TEST_F(DeliveryTest, AMessageThatIsForOthersTooIsLeftToTheQueue) {
   mail({"elsewhere@example.net"});
   EXPECT_THAT(started, IsEmpty());
   EXPECT_EQ(output(), lines_of(head() + "\r\n..dot\r\n"));
+}
+
+// An alias, a list, a .forward file: smtpd tells of each envelope it makes of a recipient.
+TEST_F(DeliveryTest, WhomSmtpdMakesSeveralOfIsLeftToTheQueue) {
+  const std::string one = report("tx-envelope|00000001|0000000100000001"), another = report("tx-envelope|00000001|0000000100000002");
+  const auto ask = [&](const std::string& recipient, const std::string& envelopes) {
+    smtpd("filter|0.7|1.2|smtp-in|rcpt-to|0a|70|" + recipient + "\n" + envelopes + report("tx-rcpt|00000001|ok|" + recipient));
+  };
+  struct Row {
+    std::string name, of_alice, of_bob;
+    bool delivered;
+  };
+  const Row rows[] = {
+      {"one each", one, another, true},
+      {"alice is two", one + another, one, false},
+      {"bob is two", one, one + another, false},
+      {"not told", "", "", true},
+  };
+  for (const Row& row : rows) {
+    restart();
+    started.clear();
+    notes.clear();
+    smtpd(report("tx-begin|00000001") + report("tx-mail|00000001|ok|a@example.net"));
+    ask("alice@example.org", row.of_alice);
+    ask("bob@example.org", row.of_bob);
+    output();
+    smtpd(content());
+    verdict("no action");
+    EXPECT_EQ(started.size(), row.delivered ? 1U : 0U) << row.name;
+    if (row.delivered) continue;
+    EXPECT_EQ(output(), lines_of(head() + "\r\n..dot\r\n")) << row.name;
+    EXPECT_THAT(log().text, HasSubstr("left_to_smtpd=recipients")) << row.name;
+  }
 }
 
 TEST_F(DeliveryTest, WithoutTheOptionNothingIsDelivered) {
@@ -288,15 +321,14 @@ TEST_F(DeliveryTest, WhatSmtpdWouldRefuseIsLeftToIt) {
   const Row rows[] = {
       {"malformed", {"Subject: x", "no field"}, "left_to_smtpd=malformed"},
       {"loop", std::vector<std::string>(99, "Received: by x"), "left_to_smtpd=loop"},
-      {"comes back", {"Delivered-To: alice@example.org"}, "rcpts=1"},
-      {"somebody else's trace on top: no mark would count", {"Subject: x"}, "rcpts=1"},
+      {"somebody else's trace on top: no mark would count", {"Subject: x"}, "left_to_smtpd=trace"},
   };
   for (const Row& row : rows) {
     notes.clear();
     smtpd(envelope({"alice@example.org"}));
     output();
     std::string lines = content(row.fields);
-    if (row.logged == "rcpts=1" && row.fields[0] == "Subject: x") lines.replace(lines.find("00000001;"), 8, "00000002");
+    if (row.logged == "left_to_smtpd=trace") lines.replace(lines.find("00000001;"), 8, "00000002");
     smtpd(lines);
     verdict("no action");
     EXPECT_THAT(started, IsEmpty()) << row.name;
@@ -304,6 +336,41 @@ TEST_F(DeliveryTest, WhatSmtpdWouldRefuseIsLeftToIt) {
     EXPECT_EQ(commit(), proceed) << row.name << ": it is smtpd's to refuse";
     EXPECT_THAT(log().text, HasSubstr(row.logged)) << row.name;
   }
+}
+
+// smtpd would bounce it from its queue, to whoever the sender claimed to be.
+TEST_F(DeliveryTest, WhatComesBackToAllIsRefused) {
+  for (const bool deliver : {true, false}) {
+    if (!deliver) settings.delivery.reset();
+    restart();
+    mail({"alice@example.org", "Bob@example.org", "alice@example.org"},
+         {"Delivered-To: ALICE@example.org", "delivered-to: bob@example.org"});
+    EXPECT_THAT(started, IsEmpty());
+    EXPECT_EQ(output(), "filter-dataline|0a|d0|.\n");
+    EXPECT_EQ(commit(), "filter-result|0a|c0|reject|554 5.4.6 Mail loop: the message was delivered to this mailbox before\n");
+    EXPECT_THAT(log("tx-rollback|00000001").text, HasSubstr(" loops="));
+  }
+}
+
+TEST_F(DeliveryTest, WhatComesBackToOneIsDeliveredToTheOthers) {
+  mail({"alice@example.org", "bob@example.org"}, {"Delivered-To: bob@example.org"});
+  ASSERT_EQ(started.size(), 1U);
+  ASSERT_EQ(started[0].transaction.recipients.size(), 1U);
+  EXPECT_EQ(started[0].transaction.recipients[0].address, "alice@example.org");
+  outcomes({delivered});
+  EXPECT_EQ(output(), lines_of(mark_of({"alice@example.org"}) + head("Delivered-To: bob@example.org\r\n") + "\r\n..dot\r\n"));
+  EXPECT_EQ(commit(), proceed);
+  EXPECT_THAT(log().text, HasSubstr(" loops=bob@example.org delivered=1/2 "));
+}
+
+// Only smtpd knows what becomes of them.
+TEST_F(DeliveryTest, WhatComesBackToSomebodyWithoutAMailboxIsSmtpds) {
+  mail({"unsure@example.org", "elsewhere@example.net"},
+       {"Delivered-To: unsure@example.org", "Delivered-To: elsewhere@example.net"});
+  EXPECT_THAT(started, IsEmpty());
+  output();
+  EXPECT_EQ(commit(), proceed);
+  EXPECT_THAT(log().text, Not(HasSubstr("loops=")));
 }
 
 TEST_F(DeliveryTest, NothingIsDeliveredBeforeSmtpdsLimitIsKnown) {
@@ -328,18 +395,19 @@ TEST_F(DeliveryTest, AMessageThatSmtpdMayHaveCutOffIsLeftToIt) {
 
 TEST_F(DeliveryTest, ThereIsNoMoreInAMarkThanAnAgentReads) {
   std::vector<std::string> recipients;
-  for (int i = 0; i < 900; ++i) recipients.push_back(std::string(100, 'x') + std::to_string(i) + "@example.org");
+  for (std::size_t i = 0; i <= lmtp::max_marked; ++i) recipients.push_back("x" + std::to_string(i) + "@example.org");
   mail(recipients);
   ASSERT_EQ(started.size(), 1U);
-  const std::size_t chosen = started[0].transaction.recipients.size();
-  EXPECT_GT(chosen, 500U);
-  EXPECT_LT(chosen, 900U);
-  outcomes(std::vector<Outcome>(chosen, delivered));
+  ASSERT_EQ(started[0].transaction.recipients.size(), lmtp::max_marked);
+  outcomes(std::vector<Outcome>(lmtp::max_marked, delivered));
   std::string mail = output();
   for (std::size_t at = mail.find("filter-dataline|0a|d0|"); at != std::string::npos; at = mail.find("filter-dataline|0a|d0|"))
     mail.erase(at, 22);
-  EXPECT_EQ(lmtp::find_mark(mail, key)->recipients.size(), chosen);
-  EXPECT_THAT(mail, HasSubstr("\n..dot\n")) << "the others want it whole";
+  const auto place = lmtp::find_mark(mail);
+  ASSERT_TRUE(place);
+  const auto mark = lmtp::Mark::open(mail, *place, key);
+  ASSERT_TRUE(mark);
+  for (const std::string& recipient : recipients) EXPECT_EQ(mark->names(recipient), recipient != recipients.back()) << recipient;
 }
 
 TEST_F(DeliveryTest, DiscardedIsMarkedForAllAndDeliveredToNobody) {
@@ -352,7 +420,7 @@ TEST_F(DeliveryTest, DiscardedIsMarkedForAllAndDeliveredToNobody) {
   };
   const std::string named = head("Subject: x\r\nX-Rspamd-Action: discard\r\n");
   EXPECT_EQ(discard({"alice@example.org", "bob@example.org"}),
-            lines_of(mark_of({"alice@example.org", "bob@example.org"}) + named));
+            lines_of(mark_of({"alice@example.org", "bob@example.org"}) + named + "\r\n..dot\r\n"));
   EXPECT_THAT(started, IsEmpty());
   EXPECT_EQ(commit(), proceed);
   EXPECT_THAT(log().text, HasSubstr(" discarded=2 answer=proceed"));
@@ -461,7 +529,7 @@ TEST_F(DeliveryTest, TheSettingsOfItsStartHold) {
   others.delivery.reset();
   engine.use(others);
   outcomes({delivered});
-  EXPECT_EQ(output(), lines_of(mark_of({"alice@example.org"}) + head()));
+  EXPECT_EQ(output(), lines_of(mark_of({"alice@example.org"}) + head() + "\r\n..dot\r\n"));
 }
 
 TEST_F(DeliveryTest, AtTheEndOfInputWhatIsUnderWayIsTold) {

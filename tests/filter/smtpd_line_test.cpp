@@ -18,6 +18,7 @@ struct Shown {
   std::string operator()(const LinkDisconnect&) const { return "link-disconnect"; }
   std::string operator()(const TxBegin& e) const { return "tx-begin " + std::string(e.msgid); }
   std::string operator()(const TxMail& e) const { return "tx-mail " + std::string(e.result) + "," + std::string(e.address); }
+  std::string operator()(const TxEnvelope&) const { return "tx-envelope"; }
   std::string operator()(const TxRcpt& e) const { return "tx-rcpt " + std::string(e.result) + "," + std::string(e.address); }
   std::string operator()(const TxCommit& e) const { return "tx-commit " + std::string(e.msgid); }
   std::string operator()(const TxRollback& e) const { return "tx-rollback " + std::string(e.msgid); }

@@ -75,6 +75,36 @@ TEST(Addressing, DetailAndCase) {
   }
 }
 
+TEST(Addressing, NamesOfAMailbox) {
+  struct Row {
+    std::string address, local, domain;
+    bool also_as_given;
+  };
+  const Row rows[] = {
+      {"alice", "alice", "example.org", true},
+      {"alice", "Alice+Tag", "Example.ORG", true},
+      {"alice@example.org", "Alice+Tag", "Example.ORG", true},
+      {"alice+tag", "alice+tag", "example.org", true},
+      {"alice@example.org", "alice", "example.org", false},  // the same already
+      {"bob", "alice", "example.org", false},                // an alias
+      {"alice@example.net", "alice", "example.org", false},  // a virtual user
+      {"alice+home", "alice+tag", "example.org", false},
+      {"alice+tag", "alice", "example.org", false},
+      {"alic", "alice", "example.org", false},
+      {"vmail", "any", "example.org", false},
+      {"\"al ice\"", "\"al ice\"", "example.org", true},
+  };
+  for (const Row& row : rows) {
+    Environment environment;
+    environment.local = row.local;
+    environment.domain = row.domain;
+    std::vector<std::string> expected = {row.address};
+    if (row.also_as_given) expected.push_back(row.local + "@" + row.domain);
+    EXPECT_EQ(names_of_mailbox(row.address, environment, {}), expected) << row.address << " " << row.local;
+  }
+  EXPECT_EQ(names_of_mailbox("alice", {}, {}), std::vector<std::string>{"alice"}) << "smtpd has not told";
+}
+
 TEST(Addressing, AreBounded) {
   const std::string local(600, 'a');
   EXPECT_EQ(made("{local}", local), local);

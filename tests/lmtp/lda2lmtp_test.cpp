@@ -79,16 +79,19 @@ TEST_F(Lda2lmtp, Delivers) {
 TEST_F(Lda2lmtp, WhoIsMarkedHasTheMailAlready) {
   const std::string key = write("key", "0123456789abcdef0123456789abcdef\n");
   const std::string other = write("other", "fedcba9876543210fedcba9876543210\n");
-  std::string mark = lmtp::seal(*lmtp::MarkKey::parse("0123456789abcdef0123456789abcdef"), "2ac23942", {"alice@y", "bob@y"});
+  std::string mark = lmtp::seal(*lmtp::MarkKeys::parse("0123456789abcdef0123456789abcdef"), "2ac23942", {"alice@y", "bob@y"});
   std::erase(mark, '\r');
   const std::string received = "Received: from x\n\tby y (OpenSMTPD) with ESMTP id 2ac23942;\n\tnow\n";
   const auto invocation = [&](const std::string& endpoint, const std::string& user, std::vector<std::string> options) {
     Invocation invoked = agent(endpoint, std::move(options));
-    invoked.environment.insert(invoked.environment.end(), {"LOCAL=" + user, "DOMAIN=y"});
+    invoked.environment.insert(invoked.environment.end(), {"LOCAL=alice", "DOMAIN=y", "USER=" + user});
     invoked.input = "Return-Path: <s@x>\nDelivered-To: r@y\n" + mark + received + "\nbody\n";
     return invoked;
   };
-  for (const char* user : {"alice", "bob"}) expect(run(invocation("/nonexistent", user, {"--mark-key", key})), 0, "");
+  // Of an address that smtpd made several mailboxes of, only those are served that the filter has delivered to.
+  for (const char* receiver : {"alice@y", "alice", "Alice", "ALICE@Y", "bob@y"})
+    expect(run(invocation("/nonexistent", "alice", {"--mark-key", key, "-r", receiver})), 0, "");
+  expect(run(invocation("/nonexistent", "alice", {"--mark-key", key, "-r", "carol@z", "--rcpt", "user"})), 0, "");
 
   struct Row {
     std::string name;
@@ -101,11 +104,14 @@ TEST_F(Lda2lmtp, WhoIsMarkedHasTheMailAlready) {
     return text;
   };
   const Row rows[] = {
-      {"another recipient", "carol", {"--mark-key", key}, received},
-      {"the same in other letters", "Alice", {"--mark-key", key}, received},
+      {"another mailbox of the same address", "bob", {"--mark-key", key}, received},
+      {"whose name has no domain", "bob", {"--mark-key", key, "-r", "bob"}, received},
+      {"the same name in another domain", "alice", {"--mark-key", key, "-r", "alice@z"}, received},
+      {"a mailbox by its detail", "alice", {"--mark-key", key, "-r", "alice+x"}, received},
+      {"another form of it", "alice", {"--mark-key", key, "-r", "alice", "--rcpt", "{local}@mail.y"}, received},
       {"the trace is kept", "carol", {"--mark-key", key, "--keep-trace"}, "Return-Path: <s@x>\nDelivered-To: r@y\n" + received},
-      {"another key", "alice", {"--mark-key", other}, received},
-      {"no key", "alice", {}, mark + received},
+      {"another key", "alice", {"--mark-key", other, "-r", "alice"}, received},
+      {"no key", "alice", {"-r", "alice"}, mark + received},
   };
   const auto deliver_in_steps = [](Peer& peer) {  // DATA waits for what is said to ORCPT
     peer.say("220 test\r\n");
@@ -127,10 +133,30 @@ TEST_F(Lda2lmtp, WhoIsMarkedHasTheMailAlready) {
     EXPECT_NE(server.heard()[0].find("DATA\r\n" + crlf(row.head) + "\r\nbody\r\n.\r\n"), std::string::npos) << row.name << "\n"
                                                                                                             << server.heard()[0];
   }
-  expect(run(invocation("/nonexistent", "alice", {"--mark-key", directory_ + "/none"})), 75,
-         "451 4.3.0 lda2lmtp: --mark-key: " + directory_ + "/none: No such file or directory");
-  expect(run(invocation("/nonexistent", "alice", {"--mark-key", "/dev/null"})), 75,
-         "451 4.3.0 lda2lmtp: --mark-key: /dev/null: a key of at least 32 bytes is wanted");
+}
+
+// Only what may be in its mailbox waits until the key can be read.
+TEST_F(Lda2lmtp, WithoutItsKeyItDeliversWhatIsNotMarked) {
+  std::string mark = lmtp::seal(*lmtp::MarkKeys::parse("0123456789abcdef0123456789abcdef"), "2ac23942", {"r@y"});
+  std::erase(mark, '\r');
+  const std::string received = "Received: from x\n\tby y (OpenSMTPD) with ESMTP id 2ac23942;\n\tnow\n";
+  const std::string faults[][2] = {
+      {directory_ + "/none", directory_ + "/none: No such file or directory"},
+      {write("short", "0123456789abcdef\n"), directory_ + "/short: line 1: a key of at least 32 bytes is wanted"},
+      {write("empty", ""), directory_ + "/empty: a key of at least 32 bytes is wanted"},
+  };
+  for (const auto& [key, fault] : faults) {
+    Invocation marked = agent("/nonexistent", {"--mark-key", key});
+    marked.input = mark + received + "\nbody\n";
+    const Ended ended = run(marked);
+    EXPECT_EQ(ended.status, 75);
+    EXPECT_NE(ended.err.find("the filter may have delivered it, and its mark cannot be read"), std::string::npos) << ended.err;
+    EXPECT_NE(ended.err.find("--mark-key: " + fault), std::string::npos) << ended.err;
+
+    ScriptedServer server(deliver);
+    expect(run(agent(server.endpoint(), {"--mark-key", key})), 0, "");
+    EXPECT_EQ(server.finish(), "");
+  }
 }
 
 TEST_F(Lda2lmtp, DeliversOverTcp) {

@@ -68,8 +68,14 @@ class Player {
     smtpd_is_gone();
     const bool discarded = std::any_of(played_.notes.begin(), played_.notes.end(),
                                        [](const Note& note) { return note.text.find(" discarded=") != std::string::npos; });
-    for (const std::string& recipient : host_.marked()) {
-      if (!discarded && !have_it_.contains(recipient)) violate("a mark for somebody who has not got it: " + recipient);
+    for (const std::string& head : host_.marked()) {
+      const auto place = lmtp::find_mark(head);
+      const auto mark = place ? lmtp::Mark::open(head, *place, lmtp::MarkKeys::parse(mark_key).value()) : std::nullopt;
+      if (!mark) violate("a mark that is none: " + head);
+      for (const std::string& recipient : recipients_) {
+        if (mark && mark->names(recipient) && !discarded && !have_it_.contains(recipient))
+          violate("a mark for somebody who has not got it: " + recipient);
+      }
     }
     played_.violations.insert(played_.violations.end(), host_.violations().begin(), host_.violations().end());
     return std::move(played_);
@@ -140,7 +146,7 @@ class Player {
       else differ("O lines: " + read.error().what);
     }
     settings.engine.out_of_order = out_of_order;
-    if (deliver) settings.engine.delivery.emplace(filter::DeliverySettings{lmtp::MarkKey::parse(mark_key).value()});
+    if (deliver) settings.engine.delivery.emplace(filter::DeliverySettings{lmtp::MarkKeys::parse(mark_key).value()});
     return settings;
   }
 
@@ -228,6 +234,7 @@ class Player {
     if (!outcomes) return differ("line " + std::to_string(line.at) + ": no outcome of a delivery");
     const auto& recipients = delivery.mapped().transaction.recipients;
     for (std::size_t i = 0; i < recipients.size() && i < outcomes->size(); ++i) {
+      recipients_.insert(recipients[i].address);
       if (outcomes->at(i).delivered()) have_it_.insert(recipients[i].address);
     }
     engine_.delivery_finished(line.number, *outcomes, servers_[line.number], now_);
@@ -346,6 +353,7 @@ class Player {
           const auto number = static_cast<unsigned>(lookup->id);
           if (lookup->until <= now_) violate("no time is left for a look-up");
           lookups_.insert(number);
+          recipients_.insert(lookup->recipient);
           played_.looked_up[number] = filter::text_of(*lookup);
         } else if (auto* delivery = std::get_if<filter::StartDelivery>(&command)) {
           const auto number = static_cast<unsigned>(delivery->id);
@@ -438,6 +446,7 @@ class Player {
   std::map<unsigned, filter::StartDelivery> deliveries_;
   std::map<unsigned, std::string> servers_;  // that deliveries went to
   std::set<std::string> have_it_;            // recipients of those
+  std::set<std::string> recipients_;         // about whom the mail store was asked, or who have it
   TimePoint now_ = TimePoint(std::chrono::hours(1));
   std::map<std::pair<char, unsigned>, std::string> expected_;
   std::size_t next_note_ = 0;

@@ -122,10 +122,11 @@ void SmtpdHost::data_line(Session& session, std::string_view line) {
   if (line == ".") {
     stream.dotted = true;
     header(stream);
-    for (std::size_t i = 1; is_marked(stream.out) && i < stream.out.size() && !stream.out[i].starts_with("\tseal="); ++i) {
-      const std::string& to = stream.out[i];
-      const std::size_t begin = to.find('<') + 1;
-      marked_.insert(to.substr(begin, to.rfind('>') - begin));
+    if (!is_marked(stream.out)) return;
+    std::string& head = marked_.emplace_back();
+    for (const std::string& text : stream.out) {
+      if (text.empty()) break;
+      head.append(text).append("\n");
     }
   } else {
     stream.out.emplace_back(unstuffed(line));
@@ -170,9 +171,7 @@ void SmtpdHost::result(Session& session, std::string_view token, std::string_vie
   }
   if (verdict != "proceed") return broken("an answer smtpd does not know", verdict);
   const Stream& stream = session.stream;
-  const std::vector<std::string> left = body(stream.out);
-  if (is_marked(stream.out) && left.empty()) return;
-  if (is_commit && stream.dotted && !bodies_may_change_ && body(stream.in) != left) broken("a body that was altered");
+  if (is_commit && stream.dotted && !bodies_may_change_ && body(stream.in) != body(stream.out)) broken("a body that was altered");
 }
 
 void SmtpdHost::settled() {

@@ -27,8 +27,8 @@ class SmtpdHost {
 
   const std::vector<std::string>& violations() const { return violations_; }
 
-  // Recipients who, as the filter has it, have their message: of all marks on top of one.
-  const std::set<std::string>& marked() const { return marked_; }
+  // The header sections, lines ended by LF, of messages with a mark on top.
+  const std::vector<std::string>& marked() const { return marked_; }
 
  private:
   struct Stream {
@@ -63,7 +63,7 @@ class SmtpdHost {
   const bool bodies_may_change_;
   bool ready_ = false;
   std::vector<std::string> violations_;
-  std::set<std::string> marked_;
+  std::vector<std::string> marked_;
   std::set<std::string> names_;  // of smtpd, with an '@' in front
 };
 
