@@ -14,6 +14,8 @@
 #include <vector>
 
 #include <asio/buffer.hpp>
+#include <asio/co_spawn.hpp>
+#include <asio/detached.hpp>
 #include <asio/io_context.hpp>
 #include <asio/posix/stream_descriptor.hpp>
 #include <asio/post.hpp>
@@ -25,7 +27,10 @@
 #include "filter/mailboxes.hpp"
 #include "filter/recorder.hpp"
 #include "filter/scanner.hpp"
+#include "filter/size_question.hpp"
 #include "mail/spool.hpp"
+#include "net/connect.hpp"
+#include "net/converse.hpp"
 #include "net/log.hpp"
 
 namespace mailbridge::filter {
@@ -33,7 +38,8 @@ namespace {
 
 constexpr std::size_t read_size = 64 * 1024;
 constexpr const char* program = "filter-mailbridge";
-constexpr int farewell_ms = 1000;  // for what is still to be written when smtpd is gone
+constexpr Duration patience_with_smtpd = std::chrono::seconds(5);  // for its answer to EHLO
+constexpr int farewell_ms = 1000;                                  // for what is still to be written when smtpd is gone
 
 class App {
  public:
@@ -208,6 +214,18 @@ class App {
     net::log(note);
   }
 
+  void carry_out(AskForSize& command) {
+    const auto listener = listener_at(command.listener);
+    if (!listener) return;
+    asio::co_spawn(io_, ask_for_size(*listener), asio::detached);
+  }
+  static asio::awaitable<void> ask_for_size(Endpoint listener) {
+    const TimePoint until = Clock::now() + patience_with_smtpd;
+    auto connected = co_await net::connect(std::move(listener), until);
+    if (!connected) co_return;
+    SizeQuestion question(until);
+    co_await net::converse(*connected, question);
+  }
   void carry_out(CancelScan& command) { scanner_.cancel(command.id); }
   void carry_out(StartLookup& command) {
     record([&](Recorder& to) { to.mailboxes('L', command.id, '<', text_of(command), now()); });

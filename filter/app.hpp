@@ -49,6 +49,8 @@ struct AppSettings {
   std::string tls_name;                                                           // of all https:// servers; empty: their host
   std::shared_ptr<const net::TlsContext> tls;  // made of tls_files, when there are such servers
   LmtpSettings lmtp;
+  std::string mark_key_file;             // empty: none
+  lmtp::MarkKeys mark_keys;              // what it holds
   std::optional<Endpoint> quota_status;  // Dovecot's policy service; none: its LMTP servers are asked instead
   std::string record_directory;          // empty: nothing is recorded; read at start only
   net::LogTarget log_target = net::LogTarget::syslog;

@@ -1,5 +1,8 @@
 #include "filter/check.hpp"
 
+#include <grp.h>
+#include <pwd.h>
+
 #include <chrono>
 #include <cstdio>
 #include <memory>
@@ -12,6 +15,7 @@
 #include "base/text.hpp"
 #include "filter/mailboxes.hpp"
 #include "filter/scanner.hpp"
+#include "lmtp/check_keys.hpp"
 #include "mail/message.hpp"
 #include "rspamd/scan_request.hpp"
 
@@ -83,6 +87,19 @@ bool check_mailboxes(const std::string& name, Mailboxes::Ways ways, const AppSet
 
 bool check_servers(const AppSettings& settings) {
   bool all = true;
+  if (!settings.mark_key_file.empty()) {
+    const auto owner = [](unsigned uid) {
+      const passwd* user = getpwuid(uid);
+      return user ? std::string("owner ") + user->pw_name : "owner " + std::to_string(uid);
+    };
+    const auto group = [](unsigned gid) {
+      const struct group* entry = getgrgid(gid);
+      return entry ? std::string("group ") + entry->gr_name : "group " + std::to_string(gid);
+    };
+    const lmtp::CheckedKeys keys = lmtp::check_keys(settings.mark_key_file, settings.mark_keys, owner, group);
+    std::fputs(keys.text.c_str(), stdout);
+    all = keys.good;
+  }
   for (const rspamd::Upstream& server : settings.upstreams) {
     const TimePoint begun = Clock::now();
     const rspamd::ScanResult result = scan(server, settings);

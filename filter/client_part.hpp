@@ -25,8 +25,8 @@ class ClientPart {
   // With nothing of the client's below a whole trace. What began otherwise is not smtpd's alone.
   bool empty() const { return size_ == 0 && (where_ == Where::client || where_ == Where::start); }
 
-  // True if smtpd has probably kept a line to itself: what is left of its limit is less than an ordinary line, or than the longest
-  // that came.
+  // True if smtpd has probably kept a line to itself: what is left of its limit is less than an ordinary line, or than the
+  // longest that came.
   bool may_be_cut(std::size_t limit) const {
     constexpr std::size_t ordinary_line = 998;  // RFC 5322 2.1.1
     return lacks(std::min(longest_, ordinary_line), limit);

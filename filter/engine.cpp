@@ -48,6 +48,8 @@ constexpr std::string_view recipient_registrations =
     "register|report|smtp-in|protocol-client\n"  // the only place where SIZE= is told
     "register|filter|smtp-in|rcpt-to\n";
 
+constexpr Duration ask_for_size_again = std::chrono::seconds(30);
+
 constexpr std::string_view no_verdict = "451 4.3.0 Message could not be scanned, try again later";
 constexpr std::string_view out_of_order = "451 4.3.0 Mail scanning is out of order, try again later";
 constexpr std::string_view cut_off = "552 5.3.4 Message is larger than this server takes";
@@ -198,6 +200,7 @@ void Engine::on_line(std::string_view text, bool cut, TimePoint now) {
     session.version = line->version;
     session.client.ip = client_ip(connect->src);
     session.client.local = is_local(connect->src);
+    session.listener = connect->dest;
     session.completed = completes(connect->dest);
     if (connect->fcrdns == "pass" && connect->rdns != "<unknown>") session.client.hostname = connect->rdns;
     return;
@@ -219,7 +222,7 @@ void Engine::on_line(std::string_view text, bool cut, TimePoint now) {
       if (session) session->client.mta_name = event.hostname;
     }
     void operator()(const LinkIdentify& event) const {
-      if (session) session->client.helo = event.name;
+      if (session) engine.on_identify(*session, event, now);
     }
     void operator()(const LinkTls& event) const {
       if (!session) return;
@@ -308,6 +311,15 @@ void Engine::on_reply(std::string_view reply) {
   std::size_t size = 0;
   const auto [end, error] = std::from_chars(reply.data() + keyword.size(), reply.data() + reply.size(), size);
   if (error == std::errc{} && end == reply.data() + reply.size()) smtpd_max_size_ = size;
+}
+
+// A client that says HELO does not hear of SIZE, and neither would we.
+void Engine::on_identify(Session& session, const LinkIdentify& event, TimePoint now) {
+  session.client.helo = event.name;
+  if (event.method == "EHLO" || smtpd_max_size_ || !settings_.delivery) return;
+  if (asked_for_size_ && now < *asked_for_size_ + ask_for_size_again) return;
+  commands_.emplace_back(AskForSize{session.listener});
+  asked_for_size_ = now;
 }
 
 void Engine::on_data_line(Session& session, const DataLine& event, bool cut, TimePoint now) {

@@ -95,7 +95,11 @@ struct StartScan {
 struct CancelScan {
   ScanId id;
 };
-using Command = std::variant<StartScan, CancelScan, StartLookup, StartDelivery, CancelDelivery, Note>;
+// What only an answer of smtpd's to EHLO tells is wanted: SIZE. See filter/size_question.hpp.
+struct AskForSize {
+  std::string listener;  // as link-connect names it
+};
+using Command = std::variant<StartScan, CancelScan, AskForSize, StartLookup, StartDelivery, CancelDelivery, Note>;
 
 class Engine {
  public:
@@ -167,7 +171,8 @@ class Engine {
     std::uint64_t key = 0;
     std::string id;
     Version version;
-    mail::Envelope client;   // the client's part only
+    mail::Envelope client;  // the client's part only
+    std::string listener;
     bool completed = false;  // smtpd adds Date and Message-ID
     std::size_t announced = 0;
     std::size_t unknown = 0;    // recipients
@@ -224,6 +229,7 @@ class Engine {
               std::string_view text = {});
   void on_config(const Config& config);
   void on_reply(std::string_view reply);
+  void on_identify(Session& session, const LinkIdentify& event, TimePoint now);
   void on_data_line(Session& session, const DataLine& event, bool cut, TimePoint now);
   std::string_view on_commit(Session& session);
   void end_of_data(Session& session, TimePoint now);
@@ -280,6 +286,7 @@ class Engine {
   std::string smtpd_version_;
   bool smtpd_escapes_in_quotes_ = false;
   std::optional<std::size_t> smtpd_max_size_;
+  std::optional<TimePoint> asked_for_size_;
   bool registered_ = false;
   bool asked_about_recipients_ = false;
   std::unordered_map<std::uint64_t, Session> sessions_;

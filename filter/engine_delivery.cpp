@@ -54,9 +54,10 @@ void Engine::pass_on(Session& session, TimePoint now) {
   if (!settings_.delivery || tx.verified.empty()) return emit(session);
   std::vector<std::string> recipients = deliverable(tx, loops);
   // What smtpd has for others may leave this server, and so may what it makes of a recipient who is several.
-  const bool for_others = tx.expanded || std::any_of(tx.recipients.begin(), tx.recipients.end(), [&](const std::string& recipient) {
-    return !tx.verified.contains(recipient) && !tx.full.contains(recipient);
-  });
+  const bool for_others =
+      tx.expanded || std::any_of(tx.recipients.begin(), tx.recipients.end(), [&](const std::string& recipient) {
+        return !tx.verified.contains(recipient) && !tx.full.contains(recipient);
+      });
   std::string_view objection;
   if (for_others) objection = "recipients";
   else if (recipients.empty()) objection = loops.empty() ? "addresses" : "loop";

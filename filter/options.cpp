@@ -285,8 +285,9 @@ void declare(CLI::App& app, Values& values) {
       "How long the client may wait for that delivery, after the scan. From 0.1 to 600. A delivery that is not under way in half "
       "that time is left to smtpd's queue.");
   row("--mark-key", values.mark_key, "FILE", {},
-      "The key by which lda2lmtp believes what the filter says has been delivered. A file with at least 32 bytes, as `openssl "
-      "rand -hex 32` prints them, that the filter and all agents can read; `lda2lmtp --mark-key` is given the same.");
+      "The key by which lda2lmtp believes what the filter says has been delivered. A file with a key of at least 32 bytes, as "
+      "`openssl rand -hex 32` prints it, that the filter and all agents can read; `lda2lmtp --mark-key` is given the same. Of "
+      "several keys, one a line, the first seals. See `Keys` below.");
   app.add_flag("--allow-rewritten-body", values.allow_rewritten_body,
                "Let rspamd replace the body of a message. Without this option a body that its rules rewrote is only logged, see "
                "`Rewritten bodies` below.");
@@ -417,7 +418,9 @@ Result<void> take_delivery(const Values& values, AppSettings& settings) {
   if (!text) return fail(text.error().code, "--mark-key: " + text.error().what);
   auto keys = lmtp::MarkKeys::parse(*text);
   if (!keys) return fail(keys.error().code, "--mark-key: " + values.mark_key + ": " + keys.error().what);
-  if (values.deliver) settings.engine.delivery = DeliverySettings{std::move(*keys), seconds(values.deliver_timeout)};
+  settings.mark_key_file = values.mark_key;
+  settings.mark_keys = std::move(*keys);
+  if (values.deliver) settings.engine.delivery = DeliverySettings{settings.mark_keys, seconds(values.deliver_timeout)};
   return {};
 }
 

@@ -103,7 +103,10 @@ Tx tx_address(std::string_view rest, const Dialect& dialect) {
 Event parse_report(std::string_view event, std::string_view rest, const Dialect& dialect) {
   if (event == "link-connect") return link_connect(rest);
   if (event == "link-greeting") return LinkGreeting{rest};
-  if (event == "link-identify") return take(rest), LinkIdentify{rest};
+  if (event == "link-identify") {
+    const std::string_view method = take(rest);
+    return LinkIdentify{method, rest};
+  }
   if (event == "link-tls") return link_tls(rest);
   if (event == "link-auth") return link_auth(rest, dialect);
   if (event == "link-disconnect") return LinkDisconnect{};

@@ -42,7 +42,7 @@ struct LinkGreeting {
   std::string_view hostname;
 };
 struct LinkIdentify {
-  std::string_view name;
+  std::string_view method, name;  // HELO or EHLO
 };
 struct LinkTls {
   std::string_view version, cipher;

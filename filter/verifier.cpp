@@ -132,7 +132,9 @@ Verifier::Lookup& Verifier::start(const std::string& key, std::size_t size, Look
   return lookup;
 }
 
-bool Verifier::may_start_in_background() const { return !silent_until_ && background_ < bounds_.background && lookups_.size() < bounds_.lookups; }
+bool Verifier::may_start_in_background() const {
+  return !silent_until_ && background_ < bounds_.background && lookups_.size() < bounds_.lookups;
+}
 
 // Once the pause is over, one look-up finds out whether that has ended.
 bool Verifier::silent(TimePoint now) const { return silent_until_ && (now < *silent_until_ || !lookups_.empty()); }

@@ -35,7 +35,8 @@ bool names_one(const std::vector<std::string>& recipients, const std::string& ad
     const std::size_t at = text.rfind('@');
     return at == std::string::npos ? text : text.substr(0, at) + lower(text.substr(at));
   };
-  return std::any_of(recipients.begin(), recipients.end(), [&](const std::string& one) { return folded(one) == folded(address); });
+  return std::any_of(recipients.begin(), recipients.end(),
+                     [&](const std::string& one) { return folded(one) == folded(address); });
 }
 
 }  // namespace

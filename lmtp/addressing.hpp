@@ -42,12 +42,12 @@ Result<std::string> parse_rcpt_form(std::string_view text);
 Result<std::string> rcpt_address(std::string_view recipient, const std::optional<std::string>& user,
                                  const Addressing& addressing);
 
-// What the filter may have called the mailbox that `address` (of rcpt_address()) names, if it has delivered to it: that address; and
-// the one the client gave, when smtpd has told it and `address` is no more than a shorter way to write it: without its domain,
-// without its detail, in other letters of upper or lower case.
+// What the filter may have called the mailbox that `address` (of rcpt_address()) names, if it has delivered to it: that address;
+// and the one the client gave, when smtpd has told it and `address` is no more than a shorter way to write it: without its
+// domain, without its detail, in other letters of upper or lower case.
 //
-// An alias or a .forward file makes several recipients of the address the client gave. Of these only the one who bears its name is
-// meant by it: with `alice: alice, bob` the mail for bob is another matter.
+// An alias or a .forward file makes several recipients of the address the client gave. Of these only the one who bears its name
+// is meant by it: with `alice: alice, bob` the mail for bob is another matter.
 std::vector<std::string> names_of_mailbox(const std::string& address, const Environment& environment,
                                           const Addressing& addressing);
 

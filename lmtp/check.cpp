@@ -14,6 +14,7 @@
 
 #include "base/text.hpp"
 #include "lmtp/agent.hpp"
+#include "lmtp/check_keys.hpp"
 
 namespace mailbridge::lmtp {
 namespace {
@@ -70,6 +71,16 @@ asio::awaitable<Checked> check(const Settings& settings, Ways ways, std::string 
   const auto executor = co_await asio::this_coro::executor;
   const Agent agent(settings.request, Clock::now());
   Checked checked{true, who_we_are()};
+  if (settings.request.heeds_marks) {
+    const std::string& fault = settings.request.mark_key_fault;
+    const Result<MarkKeys> keys = fault.empty() ? Result<MarkKeys>(settings.request.mark_keys) : fail(Errc::malformed, fault);
+    // Numbers: names are in modules that a statically linked program had better not load (look_names_up_without_modules()).
+    CheckedKeys about = check_keys(
+        settings.mark_key_file, keys, [](unsigned uid) { return "uid=" + std::to_string(uid); },
+        [](unsigned gid) { return "gid=" + std::to_string(gid); });
+    checked.text += about.text;
+    checked.good = about.good;
+  }
   for (const Endpoint& endpoint : settings.request.lmtp) {
     Servers servers(executor, {endpoint}, ways);
     Transaction transaction = agent.transaction(host_name);

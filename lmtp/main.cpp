@@ -187,10 +187,11 @@ void run(Agent& agent, const Settings& settings, Ways ways) {
   });
 }
 
-// For smtpd an agent that ends with 0 has delivered, so only a person gets 0 or 1 for a text.
+// For smtpd an agent that ends with 0 has delivered, so it gets 75 for a text; a person or a script gets 0 or 1.
 int show(const std::string& text, bool good) {
   std::fputs(text.c_str(), stdout);
-  return std::fflush(stdout) == 0 && isatty(STDIN_FILENO) != 0 ? (good ? 0 : 1) : exit_temporary;
+  const bool run_by_smtpd = std::getenv("LOCAL") && std::getenv("DOMAIN");
+  return std::fflush(stdout) != 0 || run_by_smtpd ? exit_temporary : good ? 0 : 1;
 }
 
 int show_check(const Settings& settings, Ways ways) {

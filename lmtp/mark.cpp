@@ -131,7 +131,8 @@ std::string MarkKeys::weakness(std::string_view key) {
   for (const char c : key) seen.set(static_cast<unsigned char>(c));
   if (seen.count() < fewest_characters) return "is made of " + std::to_string(seen.count()) + " different characters";
   for (std::size_t period = 1; period <= key.size() / 2; ++period) {
-    if (key.substr(period) == key.substr(0, key.size() - period)) return "is the same " + std::to_string(period) + " characters again and again";
+    if (key.substr(period) == key.substr(0, key.size() - period))
+      return "is the same " + std::to_string(period) + " characters again and again";
   }
   return {};
 }

@@ -1,5 +1,5 @@
-// The mark of a queued copy: which mailboxes have the mail already, for the filter has delivered it while the client waited. It is
-// a header field at the very top of what smtpd queues:
+// The mark of a queued copy: which mailboxes have the mail already, for the filter has delivered it while the client waited. It
+// is a header field at the very top of what smtpd queues:
 //
 //   X-Mailbridge-Delivered: id=2ac23942;
 //   	to=DIGEST,

@@ -173,9 +173,10 @@ constexpr app::Option options[] = {
      one_of<&V::bare_cr, Words{"keep|blank"}>},
     {{0, "mark-key", "FILE", one_value, "",
       "The key of filter-mailbridge's marks, for `filter-mailbridge --deliver`. A recipient who, as such a mark says, has the "
-      "mail "
-      "already is not delivered to once more; a mark is never delivered. The file is the one the filter is given, and whom smtpd "
-      "runs the agent as must be able to read it; when it cannot be read, the mail waits in the queue."},
+      "mail already is not delivered to once more; a mark is never delivered. The file is the one the filter is given, and whom "
+      "smtpd runs the agent as must be able to read it; when it cannot be read, marked mail waits in the queue, and other mail "
+      "is "
+      "delivered. See `Marks` below."},
      keep<&V::mark_key>},
     {{0, "spool", "DIRECTORY", one_value, "/var/tmp",
       "Where a mail goes on that is larger than 8 MiB. It has a file of its own there that has no name, is readable by its owner "
@@ -228,10 +229,8 @@ constexpr app::Option options[] = {
      one_of<&V::spam_headers, Words{"milter|rspamc|filter-rspamd"}>},
     {{0, "check", "ADDR", one_value, "",
       "Deliver nothing, and tell whether each server would take a mail for this recipient. One line for each says so, or why "
-      "not: "
-      "what is closed on the way to its socket and for whom, and the server's words. Run it as the user that smtpd runs the "
-      "agent "
-      "as. The exit status is 1 if a server would not, and 75 whenever standard input is no terminal."},
+      "not: what is closed on the way to its socket and for whom, and the server's words; and what is wrong with the file of "
+      "`--mark-key`. Run it as the user that smtpd runs the agent as. The exit status is 1 if something is wrong."},
      keep<&V::check>,
      false},
 };
@@ -314,6 +313,7 @@ Result<std::variant<Settings, Text>> read_settings(const std::vector<std::string
   request.blank_bare_cr = given.bare_cr == "blank";
   request.policies = policies_of(given);
   if (!given.mark_key.empty()) {
+    settings.mark_key_file = given.mark_key;
     request.heeds_marks = true;
     const auto text = app::read_file(given.mark_key);
     auto keys = text ? MarkKeys::parse(*text) : tl::unexpected(text.error());

@@ -23,7 +23,8 @@ struct Text {
 };
 
 struct Settings {
-  bool check = false;  // deliver nothing
+  bool check = false;         // deliver nothing
+  std::string mark_key_file;  // empty: none
   Request request;
   std::optional<asio::ip::address> source;  // of TCP connections to the servers
   bool starttls = false;

@@ -53,8 +53,8 @@ struct Delivery {
   std::string_view scan = {};                 // fields about the scan; empty: none was made
 };
 
-// "from= to= msgid= bytes= lmtp= stage= status= outcome= reply=… connect_ms=… dot_ms=… total_ms=". The server's last line is part of it:
-// Dovecot puts its session id there.
+// "from= to= msgid= bytes= lmtp= stage= status= outcome= reply=… connect_ms=… dot_ms=… total_ms=". The server's last line is part
+// of it: Dovecot puts its session id there.
 Note log_note(const Outcome& outcome, const Delivery& delivery);
 
 }  // namespace mailbridge::lmtp

@@ -36,6 +36,14 @@ def with_key(text):
     return text.replace("-l /run/dovecot/lmtp", f"-l /run/dovecot/lmtp --mark-key {KEY}")
 
 
+def mac(text, size=32):
+    return base64.b64encode(hmac.new(Path(KEY).read_bytes().split()[0], text, hashlib.sha256).digest()[:size]).rstrip(b"=")
+
+
+def digest(number, mailbox):
+    return mac(b"mailbox " + number + b" " + mailbox, 16)
+
+
 def without_trace(mail):
     """Without what two deliveries of one mail do not share: ids and dates in the fields that say how it came, and the order in which
     rspamd lists its symbols."""
@@ -97,15 +105,17 @@ class InTheSession(DeliverTest):
         self.our_line(r"delivered=1/1 lmtp=\S+ deliver_ms=\d+ answer=proceed")
         self.stack.wait_log('lda2lmtp.* outcome=delivered by="the filter"', self.since)
 
-    def test_the_queued_copy_is_the_mark_and_the_header(self):
-        copy = self.queued_copy(message("the queued copy", b"the body\r\n"), to=["alice@example.org", "bob@example.org"])
-        self.assertTrue(copy.startswith(MARK + b": id="), copy)
-        self.assertIn(b"\n\tto=<alice@example.org>,\n\t<bob@example.org>;\n\tseal=", copy)
+    def test_the_queued_copy_is_marked(self):
+        copy = self.queued_copy(message("the queued copy", b"the body\r\n"), to=["alice@example.org", "bob@Example.org"])
+        mark = re.match(MARK + rb": id=([0-9a-f]{8});\n\tto=(\S+),\n\t(\S+),\n\t\S+,\n\t\S+;\n\tseal=(\S+)\n", copy)
+        self.assertTrue(mark, copy)
         self.assertIn(b"Subject: the queued copy\n", copy)
-        self.assertNotIn(b"the body", copy)
-        text = re.sub(rb"\s", b"", copy.partition(b"seal=")[0].partition(b":")[2]).rstrip(b";")
-        seal = hmac.new(Path(KEY).read_bytes().strip(), text, hashlib.sha256).digest()
-        self.assertIn(b"seal=" + base64.b64encode(seal) + b"\n", copy)
+        self.assertTrue(copy.endswith(b"\n\nthe body\n"), copy)
+        number, alice, bob, seal = mark.groups()
+        self.assertEqual(alice, digest(number, b"alice@example.org"))
+        self.assertEqual(bob, digest(number, b"bob@example.org"))
+        text = re.sub(rb"\s", b"", mark.group().partition(b"seal=")[0].partition(b":")[2]).rstrip(b";")
+        self.assertEqual(seal, mac(text))
 
     def test_a_detail_and_capitals(self):
         for recipient in ("alice+Folder@example.org", "Alice@Example.ORG"):
@@ -236,9 +246,9 @@ class Marks(DeliverTest):
         self.set_options()
 
     def test_the_agent_believes_no_other_mark(self):
-        text = b"id=0a1b2c3d;to=<alice@example.org>"
-        seal = base64.b64encode(hmac.new(Path(KEY).read_bytes().strip(), text, hashlib.sha256).digest())
-        mark = MARK + b": id=0a1b2c3d;\n\tto=<alice@example.org>;\n\tseal=" + seal + b"\n"
+        alice = digest(b"0a1b2c3d", b"alice@example.org")
+        seal = mac(b"id=0a1b2c3d;to=" + alice)
+        mark = MARK + b": id=0a1b2c3d;\n\tto=" + alice + b";\n\tseal=" + seal + b"\n"
         trace = b"Return-Path: <s@x.example>\nDelivered-To: alice@example.org\n"
         received = b"Received: from x\n\tby mail.example.org (OpenSMTPD) with ESMTP id %s;\n\tnow\n"
         rows = [("the one it was made for", trace + mark + received % b"0a1b2c3d", 0),
@@ -292,10 +302,126 @@ class WhatSmtpdRefuses(DeliverTest):
                 self.assertEqual(len(copies), int(code == 250))
 
     def test_mail_that_comes_back(self):
-        """smtpd bounces it before it runs an agent; from the null sender that is its end."""
-        self.accepted(message("it comes back", extra=b"Delivered-To: alice@example.org\r\n"), sender="")
+        """smtpd would bounce it from its queue, before it runs an agent."""
+        for deliver in (False, True):
+            self.set_options(deliver=deliver)
+            for fields in (b"Delivered-To: alice@example.org\r\n", b"delivered-to: ALICE@example.ORG\r\n"):
+                self.refused(message("it comes back", extra=fields),
+                             "554 5.4.6 Mail loop: the message was delivered to this mailbox before")
+                self.assertEqual(self.copies("it comes back"), [])
+        self.our_line("loops=alice@example.org answer=.*result=rolled-back")
+
+    def test_mail_that_only_looks_as_if_it_came_back(self):
+        """Where smtpd sees no loop, there is none."""
+        for fields in (b"Delivered-To: bob@example.org\r\n", b"Delivered-To: <alice@example.org>\r\n",
+                       b"Delivered-To:  alice@example.org\r\n", b"X-Delivered-To: alice@example.org\r\n"):
+            with self.subTest(fields):
+                subject = f"no loop {fields[:-2].decode()}"
+                self.accepted(message(subject, extra=fields))
+                self.stack.wait_queue_empty()
+                self.assertEqual(len(self.copies(subject)), 1)
+
+    def test_mail_that_comes_back_to_one_of_two(self):
+        """From the null sender: the bounce has nobody to go to."""
+        self.accepted(message("it comes back to one", extra=b"Delivered-To: alice@example.org\r\n"), sender="",
+                      to=["alice@example.org", "bob@example.org"])
+        self.our_line(r"loops=alice@example.org delivered=1/2 ")
         self.stack.wait_log("result=PermFail .*[Ll]oop", self.since)
-        self.assertEqual(self.copies("it comes back"), [])
+        self.assertEqual([len(self.copies("it comes back to one", f"{user}@example.org")) for user in ("alice", "bob")], [0, 1])
+
+
+class TheSizeThatSmtpdTakes(DeliverTest):
+    """Only its answer to EHLO tells, and a client may say HELO."""
+
+    def tearDown(self):
+        self.stack.set_smtpd_conf(with_key)
+        self.stack.restart_smtpd()
+        super().tearDown()
+
+    def submit_with_helo(self, mail):
+        with self.stack.session(helo=None) as session:
+            self.assertEqual(session.command("HELO client.example.net").code, 250)
+            session.envelope("sender@client.example.net", ["alice@example.org"])
+            session.content(mail)
+            return session.dot()
+
+    def test_the_first_client_says_helo(self):
+        self.stack.restart_smtpd()
+        since = self.stack.mark()
+        self.assertEqual(self.submit_with_helo(message("said HELO")).code, 250)
+        self.assertEqual(len(self.copies("said HELO")), 1)
+        self.stack.wait_log("filter-mailbridge.* delivered=1/1 ", since)
+
+    def test_what_is_cut_is_not_delivered(self):
+        """smtpd keeps the line to itself with which its limit is exceeded, and all that follow."""
+        self.stack.set_smtpd_conf(lambda text: "smtp max-message-size 200K\n" + with_key(text))
+        self.stack.restart_smtpd()
+        line = b"y" * 900 + b"\r\n"
+        rows = [("fits easily", line * 100, 250, True), ("fits", line * 200, 250, False), ("too much", line * 300, 554, False),
+                ("a long line too much", line * 150 + b"z" * 60000 + b"\r\n" + line * 50, 554, False)]
+        for name, body, code, in_session in rows:
+            with self.subTest(name):
+                since = self.stack.mark()
+                reply = self.submit_with_helo(message(name, body))
+                self.assertEqual(reply.code // 100, code // 100, reply)
+                line = self.stack.wait_log(r"filter-mailbridge.*\bsession=.*result=", since)
+                self.assertEqual("delivered=1/1" in line, in_session, line)
+                self.stack.wait_queue_empty()
+                self.assertEqual(len(self.copies(name)), int(code == 250))
+
+
+class AKeyIsReplaced(DeliverTest):
+    def test_nothing_is_doubled(self):
+        """filter-mailbridge(8), Keys: mail waits in the queue meanwhile, sealed with either key."""
+        old, new = Path(KEY).read_text().strip(), "fedcba9876543210" * 4
+
+        def write(*keys):
+            fresh = Path(KEY + ".new")
+            fresh.write_text("".join(key + "\n" for key in keys))
+            shutil.chown(fresh, "opensmtpd", "vmail")
+            fresh.chmod(0o440)
+            fresh.rename(KEY)
+
+        self.addCleanup(self.set_options)
+        self.addCleanup(write, old)
+        steps = [("before", lambda: None), ("believed", lambda: write(old, new)), ("first", lambda: write(new, old)),
+                 ("read by the filter", self.set_options), ("alone", lambda: write(new))]
+        run("smtpctl", "pause", "mda")
+        for name, step in steps[:4]:
+            step()
+            self.accepted(message(f"key {name}"), to=["alice@example.org", "bob@example.org"])
+        run("smtpctl", "resume", "mda")
+        self.stack.retry_now()
+        self.stack.wait_queue_empty()
+        steps[4][1]()
+        self.set_options()
+        self.accepted(message("key alone"), to=["alice@example.org", "bob@example.org"])
+        self.stack.wait_queue_empty()
+        for name, _ in steps:
+            for user in ("alice", "bob"):
+                self.assertEqual(len(self.copies(f"key {name}", f"{user}@example.org")), 1, name)
+        self.assertEqual(self.stack.log_since(self.since, "not sealed"), [])
+
+    def test_an_agent_cannot_read_it(self):
+        """What is not marked is delivered, and what is waits until it can."""
+        self.set_options(deliver=False)
+        run("smtpctl", "pause", "mda")
+        self.accepted(message("without a mark"))
+        self.set_options()
+        self.accepted(message("with a mark"))
+        self.assertEqual(len(self.copies("with a mark")), 1)
+        os.chmod(KEY, 0o400)  # for the filter alone
+        self.addCleanup(os.chmod, KEY, 0o440)
+        run("smtpctl", "resume", "mda")
+        self.stack.wait_mail("alice@example.org", b"Subject: without a mark\n")
+        line = self.stack.wait_log("lda2lmtp.* outcome=delivered .*mark_key=", self.since)
+        self.assertIn(f"{KEY}: Permission denied", line)
+        self.stack.wait_log("lda2lmtp.* outcome=deferred .*its mark cannot be read", self.since)
+        self.assertEqual(len(self.stack.queue()), 1)
+        os.chmod(KEY, 0o440)
+        self.stack.retry_now()
+        self.stack.wait_queue_empty()
+        self.assertEqual(len(self.copies("with a mark")), 1)
 
 
 class TheSameBothWays(DeliverTest):

@@ -254,7 +254,8 @@ TEST_F(DeliveryTest, AMessageThatIsForOthersTooIsLeftToTheQueue) {
 
 // An alias, a list, a .forward file: smtpd tells of each envelope it makes of a recipient.
 TEST_F(DeliveryTest, WhomSmtpdMakesSeveralOfIsLeftToTheQueue) {
-  const std::string one = report("tx-envelope|00000001|0000000100000001"), another = report("tx-envelope|00000001|0000000100000002");
+  const std::string one = report("tx-envelope|00000001|0000000100000001"),
+                    another = report("tx-envelope|00000001|0000000100000002");
   const auto ask = [&](const std::string& recipient, const std::string& envelopes) {
     smtpd("filter|0.7|1.2|smtp-in|rcpt-to|0a|70|" + recipient + "\n" + envelopes + report("tx-rcpt|00000001|ok|" + recipient));
   };
@@ -380,6 +381,40 @@ TEST_F(DeliveryTest, NothingIsDeliveredBeforeSmtpdsLimitIsKnown) {
   mail({"alice@example.org"});
   EXPECT_THAT(started, IsEmpty());
   EXPECT_THAT(log().text, HasSubstr("left_to_smtpd=size"));
+}
+
+// A client that says HELO hears of no limit, and neither do we: so smtpd is asked.
+TEST_F(DeliveryTest, SmtpdIsAskedForItsLimitWhenTheFirstClientsDoNot) {
+  const auto asked = [&] {
+    std::vector<std::string> listeners;
+    for (const Command& command : engine.take_commands()) {
+      if (const auto* ask = std::get_if<AskForSize>(&command)) listeners.push_back(ask->listener);
+    }
+    return listeners;
+  };
+  const auto connect = [&](const std::string& method) {
+    engine.receive("config|ready\n" + report("link-connect|mx.example.net|pass|192.0.2.1:99|192.0.2.9:25") +
+                       report("link-identify|" + method + "|mx.example.net"),
+                   now);
+  };
+  engine = Engine(settings, 7);
+  connect("EHLO");
+  EXPECT_THAT(asked(), IsEmpty());
+  connect("HELO");
+  EXPECT_THAT(asked(), ElementsAre("192.0.2.9:25"));
+  connect("HELO");
+  EXPECT_THAT(asked(), IsEmpty()) << "once is enough";
+  now += 30s;
+  connect("HELO");
+  EXPECT_THAT(asked(), ElementsAre("192.0.2.9:25")) << "unless there was no answer";
+  now += 30s;
+  smtpd(report("protocol-server|250-SIZE 36700160"));
+  connect("HELO");
+  EXPECT_THAT(asked(), IsEmpty());
+  settings.delivery.reset();
+  engine = Engine(settings, 7);
+  connect("HELO");
+  EXPECT_THAT(asked(), IsEmpty()) << "nobody needs to know";
 }
 
 // A skipped message is not held against smtpd's limit before, and may be cut off.

@@ -271,7 +271,8 @@ TEST(Memory, ADeliveryIsAnsweredWhicheverAllocationFails) {
   lines.insert(lines.begin() + 3, "report|0.7|1.2|smtp-in|protocol-server|" + id + "|250-SIZE 36700160\n");
   Settings settings;
   settings.verify = {{"example.org"}, false, std::chrono::seconds(3)};
-  settings.delivery = DeliverySettings{lmtp::MarkKeys::parse("0123456789abcdef0123456789abcdef").value(), std::chrono::seconds(3)};
+  settings.delivery =
+      DeliverySettings{lmtp::MarkKeys::parse("0123456789abcdef0123456789abcdef").value(), std::chrono::seconds(3)};
   const rspamd::ScanResult passes = verdict("no action");
   for (const std::vector<Outcome>& outcomes : std::vector<std::vector<Outcome>>{{saved}, {full}, {down}, {}}) {
     for (in_a_row = 1; in_a_row <= 40 && !HasFailure(); in_a_row = 2 * in_a_row + 1) {

@@ -48,8 +48,9 @@ TEST(SmtpdRules, WhoseMailComesBack) {
   EXPECT_THAT(already_delivered_to("Delivered-To: alice@example.org\n"), UnorderedElementsAre("alice@example.org"));
   // For smtpd these are other addresses than it compares with, or none.
   EXPECT_THAT(already_delivered_to("Delivered-To : a@x\r\nX-Delivered-To: b@x\r\nDelivered-To:c@x\r\n"), IsEmpty());
-  EXPECT_THAT(already_delivered_to("Delivered-To: <a@x>\r\nDelivered-To:  b@x\r\nDelivered-To: c@x \r\nDelivered-To: d@x\r\n e\r\n"),
-              UnorderedElementsAre("<a@x>", " b@x", "c@x ", "d@x"));
+  EXPECT_THAT(
+      already_delivered_to("Delivered-To: <a@x>\r\nDelivered-To:  b@x\r\nDelivered-To: c@x \r\nDelivered-To: d@x\r\n e\r\n"),
+      UnorderedElementsAre("<a@x>", " b@x", "c@x ", "d@x"));
   EXPECT_THAT(already_delivered_to("Received: x\r\n\r\nDelivered-To: alice@example.org\r\n"), IsEmpty()) << "in the body";
 }
 

@@ -439,11 +439,11 @@ TEST_F(Lda2lmtp, TellsWhatADeliveryWouldMeet) {
       peer.say("250 2.1.0 OK\r\n" + reply + "\r\n250 2.0.0 OK\r\n");
       peer.wait_for_close();
     });
-    // Without a mail, and without smtpd's environment. What is no person gets 75, whatever comes of it.
+    // Without a mail, and without smtpd's environment.
     const Ended ended = run({{MB_LDA2LMTP, "--check", "R@Y", "-l", server.endpoint(), "-l", directory_ + "/no/lmtp"}, {}, ""});
     EXPECT_EQ(server.finish(), "");
     EXPECT_EQ(server.heard()[0].substr(server.heard()[0].find("MAIL")), "MAIL FROM:<>\r\nRCPT TO:<R@y>\r\nRSET\r\nQUIT\r\n");
-    EXPECT_EQ(ended.status, 75);
+    EXPECT_EQ(ended.status, 1);
     EXPECT_EQ(ended.err, "");
     EXPECT_TRUE(ended.out.starts_with("as uid=" + std::to_string(geteuid()) + " gid=" + std::to_string(getegid()))) << ended.out;
     const std::string said =
@@ -456,10 +456,66 @@ TEST_F(Lda2lmtp, TellsWhatADeliveryWouldMeet) {
   }
 }
 
-TEST_F(Lda2lmtp, HelpIsNoDelivery) {
-  const Ended help = run(agent("/x", {"--help"}));
-  EXPECT_EQ(help.status, 75);
-  EXPECT_NE(help.out.find("--receiver"), std::string::npos);
+// For smtpd, which sets LOCAL and DOMAIN, an agent that ends with 0 has delivered, and one that ends with 1 has a mail to bounce.
+TEST_F(Lda2lmtp, ATextIsNoDelivery) {
+  for (const std::string option : {"--help", "--version", "--check"}) {
+    for (const bool by_smtpd : {true, false}) {
+      Invocation invoked = agent("/nonexistent", {option});
+      if (option == "--check") invoked.argv.emplace_back("r@y");
+      if (by_smtpd) invoked.environment.insert(invoked.environment.end(), {"LOCAL=r", "DOMAIN=y"});
+      const Ended ended = run(invoked);
+      EXPECT_EQ(ended.status, by_smtpd ? 75 : option == "--check" ? 1 : 0) << option;
+      EXPECT_NE(ended.out, "");
+    }
+  }
+}
+
+TEST_F(Lda2lmtp, ItsCheckLooksAtTheKey) {
+  const std::string good = write("good", "# new\n5f2b1c0de94a7d3386aa01c45be97f12\n\n06d3c8a9b4e7f05128c36d9a4f1b7e0c\n");
+  const std::string simple = write("simple", std::string(64, '0') + "\n");
+  const std::string open = write("open", "5f2b1c0de94a7d3386aa01c45be97f12\n");
+  const std::string changeable = write("changeable", "5f2b1c0de94a7d3386aa01c45be97f12\n");
+  const std::string is = "; uid=" + std::to_string(geteuid()) + " (rw-), gid=" + std::to_string(getegid()) + " ";
+  const std::string key = "key " + lmtp::MarkKeys::fingerprint("5f2b1c0de94a7d3386aa01c45be97f12");
+  const std::string other = ", then key " + lmtp::MarkKeys::fingerprint("06d3c8a9b4e7f05128c36d9a4f1b7e0c");
+  chmod(good.c_str(), 0640);
+  chmod(simple.c_str(), 0600);
+  chmod(open.c_str(), 0644);
+  chmod(changeable.c_str(), 0660);
+  struct Row {
+    std::string file, said;
+    int status;
+  };
+  const Row rows[] = {
+      {good, good + ": OK, " + key + other + is + "(r--), others (---)\n", 0},
+      {open,
+       open + ": OK, " + key + is + "(r--), others (r--)\n" +
+           "    Everybody on this host can read it, which is right only where mail is delivered as each recipient.\n",
+       0},
+      {simple,
+       simple + ": a key is made of 1 different characters; openssl rand -hex 32 makes a better one\n" + simple + ": key " +
+           lmtp::MarkKeys::fingerprint(std::string(64, '0')) + is + "(---), others (---)\n",
+       1},
+      {changeable,
+       changeable + ": others than its owner can change it; chmod go-w " + changeable + "\n" + changeable + ": " + key + is +
+           "(rw-), others (---)\n",
+       1},
+      {directory_ + "/none", directory_ + "/none: No such file or directory\n", 1},
+  };
+  for (const Row& row : rows) {
+    ScriptedServer server([&](Peer& peer) {
+      peer.say("220 test\r\n");
+      peer.hear_line();
+      peer.say("250-test\r\n250 PIPELINING\r\n");
+      peer.hear_until("RSET\r\n");
+      peer.say("250 2.1.0 OK\r\n250 2.1.5 OK\r\n250 2.0.0 OK\r\n");
+      peer.wait_for_close();
+    });
+    const Ended ended = run({{MB_LDA2LMTP, "--check", "r@y", "-l", server.endpoint(), "--mark-key", row.file}, {}, ""});
+    EXPECT_EQ(server.finish(), "");
+    EXPECT_EQ(ended.status, row.status);
+    EXPECT_NE(ended.out.find("\n" + row.said + "unix:"), std::string::npos) << ended.out << "\nwanted:\n" << row.said;
+  }
 }
 
 TEST_F(Lda2lmtp, ReadErrorsAreTemporary) {

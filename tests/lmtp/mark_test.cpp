@@ -38,9 +38,7 @@ std::string with_lf(std::string text) {
   return text;
 }
 
-std::size_t digests(const std::string& mark) {
-  return static_cast<std::size_t>(std::count(mark.begin(), mark.end(), ',')) + 1;
-}
+std::size_t digests(const std::string& mark) { return static_cast<std::size_t>(std::count(mark.begin(), mark.end(), ',')) + 1; }
 
 TEST(Mark, AsItIsWritten) {
   EXPECT_EQ(seal(keys, "2ac23942", {"alice@example.org", "bob@example.org"}),

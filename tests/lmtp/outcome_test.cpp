@@ -115,12 +115,13 @@ TEST(LogNote, OneLineOfKeysAndValues) {
   std::array<Duration, stages> spent{};
   spent[static_cast<std::size_t>(Stage::connect)] = std::chrono::milliseconds(3);
   spent[static_cast<std::size_t>(Stage::dot)] = std::chrono::milliseconds(12);
-  const Note delivered = log_note(answered(Stage::dot, 250, "2.0.0", "<u@x> 5HcX Saved"), {"", "u@x", "2ac23942", "/p", 57, 0, spent});
+  const Note delivered =
+      log_note(answered(Stage::dot, 250, "2.0.0", "<u@x> 5HcX Saved"), {"", "u@x", "2ac23942", "/p", 57, 0, spent});
   EXPECT_EQ(delivered.level, Level::info);
-  EXPECT_EQ(
-      delivered.text,
-      "from=<> to=<u@x> msgid=2ac23942 bytes=57 lmtp=/p stage=dot status=0 outcome=delivered reply=\"250 2.0.0 <u@x> 5HcX Saved\" input_ms=0 "
-      "connect_ms=3 banner_ms=0 lhlo_ms=0 mail_ms=0 rcpt_ms=0 data_ms=0 body_ms=0 dot_ms=12 total_ms=15");
+  EXPECT_EQ(delivered.text,
+            "from=<> to=<u@x> msgid=2ac23942 bytes=57 lmtp=/p stage=dot status=0 outcome=delivered reply=\"250 2.0.0 <u@x> 5HcX "
+            "Saved\" input_ms=0 "
+            "connect_ms=3 banner_ms=0 lhlo_ms=0 mail_ms=0 rcpt_ms=0 data_ms=0 body_ms=0 dot_ms=12 total_ms=15");
   const Note unknown = log_note({Stage::dot, std::nullopt, "no reply in time", true}, {"a@b", "u@x", "", "/p", 57, 75, spent});
   EXPECT_EQ(unknown.level, Level::error);
   EXPECT_NE(unknown.text.find(" status=75 outcome=unknown reason=\"no reply in time\" note=\"may be delivered twice\" "),

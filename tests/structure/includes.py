@@ -20,12 +20,12 @@ EDGES = {
 # A program's own files stand above the rooms: they alone join protocols and net.
 PROGRAMS = {
     "filter": r"(main|app|check|confine|mailboxes|options|recorder|scanner)\.[ch]pp",
-    "lmtp": r"(check|late_openssl|main|mda_guard|options|scan|wire)\.[ch]pp",
+    "lmtp": r"(check|check_keys|late_openssl|main|mda_guard|options|scan|wire)\.[ch]pp",
 }
 # The agent scans, too, when it is asked to, and does with a verdict what the filter does.
 PROGRAM_EDGES = {"filter": {"app", "net"}, "lmtp": {"app", "net", "rspamd", "filter"}}
 # What one program may include of the other's files.
-SHARED = {"lmtp": r"wire\.hpp"}
+SHARED = {"lmtp": r"(check_keys|wire)\.hpp"}
 
 LIBRARIES = {  # beyond the standard library
     "base": r"tl/expected\.hpp",
