@@ -31,14 +31,15 @@ std::string joined(const std::unordered_set<std::string>& recipients) {
   return list;
 }
 
-// Why somebody has not got it.
-void append_worst(std::string& log, const Conclusion& conclusion) {
-  if (!conclusion.worst) return;
-  const lmtp::Outcome& worst = *conclusion.worst;
-  append_field(log, "lmtp_stage", lmtp::name(worst.stage));
-  if (worst.reply)
-    append_field(log, "lmtp_reply", std::to_string(worst.reply->code) + " " + worst.reply->enhanced + " " + worst.reply->first());
-  else append_field(log, "lmtp_error", worst.failure);
+// Why somebody has not got it; or, when all have it, what the server said to the first: Dovecot names its session.
+void append_reply(std::string& log, const Conclusion& conclusion, const std::vector<lmtp::Outcome>& outcomes) {
+  if (!conclusion.worst && outcomes.empty()) return;
+  const lmtp::Outcome& outcome = conclusion.worst ? *conclusion.worst : outcomes.front();
+  if (conclusion.worst) append_field(log, "lmtp_stage", lmtp::name(outcome.stage));
+  if (outcome.reply)
+    append_field(log, "lmtp_reply",
+                 std::to_string(outcome.reply->code) + " " + outcome.reply->enhanced + " " + outcome.reply->first());
+  else append_field(log, "lmtp_error", outcome.failure);
 }
 
 }  // namespace
@@ -111,7 +112,7 @@ void Engine::start_delivery(Session& session, std::vector<std::string> recipient
   transaction.helo = session.client.mta_name;
   transaction.sender = tx.sender;
   for (const std::string& recipient : recipients) transaction.recipients.push_back({recipient});
-  transaction.client = lmtp::ClientInfo{session.client.ip, session.client.helo, {}, session.id};
+  transaction.client = lmtp::ClientInfo{session.client.ip, session.client.helo, {}, session.id + "." + tx.msgid};
   transaction.mail = {decision.header_bytes, tx.message, decision.body_from};
   const auto& [keys, timeout] = *settings_.delivery;
   // None is due before an earlier one, also after a change of the settings.
@@ -164,7 +165,7 @@ void Engine::take_outcomes(Session& session, const Delivery& delivery, const std
   append_field(tx.log, "delivered", share(delivered.size(), recipients));
   if (!server.empty()) append_field(tx.log, "lmtp", server);
   append_field(tx.log, "deliver_ms", milliseconds(now - delivery.started));
-  append_worst(tx.log, conclusion);
+  append_reply(tx.log, conclusion, outcomes);
   if (conclusion.failed) tx.log_level = Level::warn;
   if (conclusion.unknown) {
     tx.log_level = Level::error;
@@ -183,7 +184,7 @@ void Engine::tell_of_orphan(const Delivery& delivery, const std::vector<lmtp::Ou
     std::string line = delivery.about;
     append_field(line, "delivered", share(conclusion.delivered, delivery.recipients.size()));
     if (!server.empty()) append_field(line, "lmtp", server);
-    append_worst(line, conclusion);
+    append_reply(line, conclusion, outcomes);
     append_field(line, "note",
                  conclusion.unknown ? "outcome unknown, and not taken by smtpd: may be delivered twice"
                                     : "delivered, but not taken by smtpd: the client may send it again");

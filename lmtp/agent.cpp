@@ -70,7 +70,8 @@ Transaction Agent::transaction(std::string_view helo) const {
   return {.helo = sane_helo(helo),
           .sender = request_.sender,
           .recipients = {{request_.recipient, request_.original}},
-          .mail = std::move(mail)};
+          .mail = std::move(mail),
+          .client = msgid_.empty() ? std::nullopt : std::optional(ClientInfo{{}, {}, {}, msgid_})};
 }
 
 void Agent::finished(Outcome outcome, std::string server, const std::array<Duration, stages>& spent) {

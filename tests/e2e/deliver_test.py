@@ -102,7 +102,7 @@ class InTheSession(DeliverTest):
         self.assertEqual(len(header(copies[0], b"Received")), 2, "smtpd's and Dovecot's")
         self.stack.wait_queue_empty()
         self.assertEqual(len(self.copies("before the reply")), 1)
-        self.our_line(r"delivered=1/1 lmtp=\S+ deliver_ms=\d+ answer=proceed")
+        self.our_line(r'delivered=1/1 lmtp=\S+ deliver_ms=\d+ lmtp_reply="250 2.0.0 .* Saved" answer=proceed')
         self.stack.wait_log('lda2lmtp.* outcome=delivered by="the filter"', self.since)
 
     def test_the_queued_copy_is_marked(self):
@@ -116,6 +116,24 @@ class InTheSession(DeliverTest):
         self.assertEqual(bob, digest(number, b"bob@example.org"))
         text = re.sub(rb"\s", b"", mark.group().partition(b"seal=")[0].partition(b":")[2]).rstrip(b";")
         self.assertEqual(seal, mac(text))
+
+    def test_one_id_in_all_logs(self):
+        """smtpd's message id; over a unix socket Dovecot has one of its own, which our line quotes."""
+        self.accepted(message("one id"), to=["alice@example.org", "alice@example.net"])
+        self.stack.wait_queue_empty()
+        for by_the_filter in (False, True):
+            if by_the_filter:
+                self.since = self.stack.mark()
+                self.accepted(message("one id"), to="bob@example.org")
+                self.stack.wait_queue_empty()
+            line = self.our_line()
+            msgid = re.search(r"msgid=(\w+)", line).group(1)
+            self.stack.wait_log(rf"smtpd\[\d+\]: .*message msgid={msgid} ", self.since)
+            self.stack.wait_log(rf"smtpd\[\d+\]: .*mda delivery evpid={msgid}", self.since)
+            self.assertTrue([line for line in self.stack.rspamd_log() if f"qid: <{msgid}>" in line])
+            agent = self.stack.wait_log(rf"lda2lmtp\[\d+\]: .*msgid={msgid} ", self.since)
+            session = re.search(r'reply="250 2.0.0 <\S+> (\S+?)(:\S+)? Saved', line if by_the_filter else agent).group(1)
+            self.stack.wait_log(rf"dovecot: lmtp\(.*<{re.escape(session)}.*>: .*(stored|saved) mail", self.since)
 
     def test_a_detail_and_capitals(self):
         for recipient in ("alice+Folder@example.org", "Alice@Example.ORG"):

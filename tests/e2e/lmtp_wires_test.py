@@ -174,8 +174,8 @@ class Transport(Wires):
         for number in (1, 2):  # over one connection
             subject = f"XCLIENT {number}"
             self.accepted(message(subject))
-            session = re.search(r"session=(\w+)", self.our_line("delivered=1/1")).group(1)
-            self.stack.wait_log(rf"lmtp\(alice@example.org\).*<{session}", self.since)
+            session, msgid = re.search(r"session=(\w+) msgid=(\w+)", self.our_line("delivered=1/1")).groups()
+            self.stack.wait_log(rf"lmtp\(alice@example.org\).*<{session}\.{msgid}", self.since)
             copies = [mail for mail in self.stack.mailbox("alice@example.org") if f"Subject: {subject}\n".encode() in mail]
             self.assertTrue(any(CLIENT4 in header(mail, b"Received")[0].decode() for mail in copies), copies)
             self.since = self.stack.mark()

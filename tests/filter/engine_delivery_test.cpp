@@ -173,7 +173,7 @@ TEST_F(DeliveryTest, TheMailStoreGetsWhatSmtpdWouldHaveQueued) {
   EXPECT_EQ(wanted.recipients[1].address, "Bob+x@example.org");
   EXPECT_EQ(wanted.recipients[0].original, "");
   EXPECT_EQ(wanted.helo, "mx.example.org");
-  EXPECT_EQ(wanted.client, (lmtp::ClientInfo{"192.0.2.1", "mx.example.net", "", "0a"}));
+  EXPECT_EQ(wanted.client, (lmtp::ClientInfo{"192.0.2.1", "mx.example.net", "", "0a.00000001"}));
   EXPECT_EQ(wanted.mail.bytes(0), head("Subject: x\r\nTo: carol@mx.example.org\r\n")) << "as smtpd does it";
   EXPECT_EQ(wanted.mail.bytes(wanted.mail.head.size()), "\r\n.dot\r\n");
   EXPECT_EQ(started[0].dot_by, now + 30s);
@@ -188,7 +188,8 @@ TEST_F(DeliveryTest, AllHaveItAndTheQueuedCopyIsWholeAndMarked) {
   EXPECT_EQ(output(), lines_of(mark_of({"alice@example.org", "bob@example.org"}) + head() + "\r\n..dot\r\n"));
   EXPECT_EQ(commit(), proceed);
   const Note line = log();
-  EXPECT_THAT(line.text, HasSubstr(" delivered=2/2 lmtp=unix:/lmtp deliver_ms=7 answer=proceed result=committed"));
+  EXPECT_THAT(line.text, HasSubstr(" delivered=2/2 lmtp=unix:/lmtp deliver_ms=7 lmtp_reply=\"250 2.0.0 <x> words\" answer=proceed "
+                                   "result=committed"));
   EXPECT_EQ(line.level, Level::info);
   EXPECT_THAT(engine.counters(), HasSubstr("deliver.delivered=2"));
 }
