@@ -5,6 +5,7 @@
 
 #include "app/manual.hpp"
 #include "app/toml_file.hpp"
+#include "base/nearest.hpp"
 #include "base/text.hpp"
 
 namespace mailbridge::app {
@@ -43,6 +44,12 @@ bool is_value(std::string_view word) {
 }
 
 tl::unexpected<Fault> wrong(const std::string& what) { return fail(Errc::malformed, printable(what, max_shown)); }
+
+std::string no_such_word(const OptionTable& table, const std::string& word) {
+  std::vector<std::string_view> names;
+  for (const OptionText& text : table.texts()) names.push_back(text.name);
+  return "no such option: " + word + (word.starts_with("--") ? suggestion(std::string_view(word).substr(2), names, "--") : "");
+}
 
 // The words of argv, one after the other.
 class Words {
@@ -92,7 +99,11 @@ Result<void> read_config(const OptionTable& table, const std::string& path, void
     }
     return {};
   };
-  auto done = read_toml(path, kind, take);
+  std::vector<std::string_view> names;
+  for (const Option& option : table.options) {
+    if (option.in_file) names.push_back(option.name);
+  }
+  auto done = read_toml(path, names, kind, take);
   for (std::size_t i = 0; i < given.size(); ++i) given[i] = given[i] || in_file[i];
   return done;
 }
@@ -116,7 +127,7 @@ Result<std::optional<std::string>> read_table(const OptionTable& table, const st
     const bool names_file = is(config_option, name);
     const auto option =
         std::find_if(table.options.begin(), table.options.end(), [&](const Option& row) { return is(row, name); });
-    if (!names_file && option == table.options.end()) return wrong("no such option: " + name);
+    if (!names_file && option == table.options.end()) return wrong(no_such_word(table, name));
     const auto takes = names_file ? OptionText::value : option->takes;
     const auto value = takes == OptionText::nothing ? word->value : words.value();
     if (!value && (takes == OptionText::value || takes == OptionText::values)) return wrong(name + ": a value is wanted");

@@ -9,6 +9,7 @@
 
 #include "app/manual.hpp"
 #include "app/toml_file.hpp"
+#include "base/nearest.hpp"
 #include "base/text.hpp"
 
 namespace mailbridge::app {
@@ -42,7 +43,11 @@ Result<void> apply_file(CLI::App& app, const std::string& path) {
     }
     return {};
   };
-  return read_toml(path, kind, take);
+  std::vector<std::string_view> names;
+  for (const CLI::Option* option : app.get_options()) {
+    if (option->get_configurable() && !option->get_lnames().empty()) names.push_back(option->get_lnames()[0]);
+  }
+  return read_toml(path, names, kind, take);
 }
 
 class Help : public CLI::Formatter {
@@ -61,6 +66,13 @@ Result<std::optional<std::string>> read_options(CLI::App& app, int argc, const c
     return app.help();
   } catch (const CLI::CallForVersion&) {
     return app.get_name() + " " + app.version() + "\n";
+  } catch (const CLI::ExtrasError& error) {
+    std::vector<std::string_view> names;
+    for (const CLI::Option* option : app.get_options()) names.push_back(option->get_lnames()[0]);
+    const std::string extra = app.remaining().empty() ? "" : app.remaining()[0];
+    const std::string_view written = std::string_view(extra).substr(0, extra.find('='));
+    const std::string meant = written.starts_with("--") ? suggestion(written.substr(2), names, "--") : "";
+    return fail(Errc::malformed, printable(error.what() + meant, max_shown));
   } catch (const CLI::ParseError& error) {
     return fail(Errc::malformed, printable(error.what(), max_shown));
   }

@@ -11,6 +11,7 @@
 #define TOML_HEADER_ONLY 1  // Debian's shared libtomlplusplus would cost the agent a third of its start
 #include <toml++/toml.h>
 
+#include "base/nearest.hpp"
 #include "base/text.hpp"
 
 namespace mailbridge::app {
@@ -53,7 +54,8 @@ Result<std::string> read_file(const std::string& path) {
   return text;
 }
 
-Result<void> read_toml(const std::string& path, const std::function<TomlKey(std::string_view key)>& kind,
+Result<void> read_toml(const std::string& path, const std::vector<std::string_view>& names,
+                       const std::function<TomlKey(std::string_view key)>& kind,
                        const std::function<std::string(std::string_view key, std::vector<std::string> values)>& take) {
   const auto text = read_file(path);
   if (!text) return tl::unexpected(text.error());
@@ -62,7 +64,7 @@ Result<void> read_toml(const std::string& path, const std::function<TomlKey(std:
   for (const auto& [name, node] : parsed.table()) {
     const std::string_view key = name.str();
     const TomlKey wanted = kind(key);
-    if (wanted == TomlKey::unknown) return wrong(path, node.source(), key, "no such option");
+    if (wanted == TomlKey::unknown) return wrong(path, node.source(), key, "no such option" + suggestion(key, names));
     std::vector<std::string> values;
     if (const auto* array = node.as_array(); array && wanted == TomlKey::several) {
       for (const toml::node& item : *array) {

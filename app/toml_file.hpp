@@ -15,9 +15,10 @@ Result<std::string> read_file(const std::string& path);
 
 enum class TomlKey { unknown, one, several };  // what values a key may have
 
-// Calls take(key, values) for each key; it answers what is wrong with them, or nothing. The fault is one line: "FILE:LINE: key:
-// …".
-Result<void> read_toml(const std::string& path, const std::function<TomlKey(std::string_view key)>& kind,
+// Calls take(key, values) for each key; it answers what is wrong with them, or nothing. `names` are the keys there are. The fault
+// is one line: "FILE:LINE: key: …".
+Result<void> read_toml(const std::string& path, const std::vector<std::string_view>& names,
+                       const std::function<TomlKey(std::string_view key)>& kind,
                        const std::function<std::string(std::string_view key, std::vector<std::string> values)>& take);
 
 }  // namespace mailbridge::app

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdio>
 
+#include "base/nearest.hpp"
 #include "base/text.hpp"
 #include "mail/headers.hpp"
 
@@ -67,7 +68,9 @@ Result<ActionRule> parse_rule(std::string_view text) {
     rule.text = rest;
     return rule;
   }
-  return fail(Errc::malformed, "one of accept, header, subject, tempfail and reject is wanted, not " + std::string(word));
+  constexpr std::string_view words[] = {"accept", "header", "subject", "tempfail", "reject"};
+  return fail(Errc::malformed, "one of accept, header, subject, tempfail and reject is wanted, not " + std::string(word) +
+                                   suggestion(word, words));
 }
 
 }  // namespace
@@ -84,6 +87,11 @@ Result<std::pair<std::string, ActionRule>> parse_action(std::string_view text) {
     if (iequals(name, written))
       return fail(Errc::malformed, name + " is called \"" + std::string(known) + "\" in rspamd's replies");
   }
+  // Another action of that name there may be, but who would have chosen it?
+  constexpr std::string_view rspamds[] = {"reject", "rewrite subject", "add header", "soft reject", "greylist", "no action"};
+  const std::string_view meant = nearest(name, rspamds);
+  if (!meant.empty() && name != meant && distance(name, meant) <= (meant.size() < 10 ? 1 : 2))
+    return fail(Errc::malformed, name + " is no action of rspamd's" + suggestion(name, rspamds));
   const std::string_view what = trim(text.substr(equals + 1));
   if (what.size() > max_text || printable(what, max_text) != what)
     return fail(Errc::malformed, name + ": printable ASCII without double quotes is wanted, 400 bytes at most");

@@ -55,6 +55,7 @@ struct AppSettings {
   std::string record_directory;          // empty: nothing is recorded; read at start only
   net::LogTarget log_target = net::LogTarget::syslog;
   Level log_level = Level::info;
+  std::string check_recipient;     // whom --check asks about; empty: somebody who probably is not there
   std::vector<GivenOption> given;  // what these settings were made from, for a recording
 };
 

@@ -10,6 +10,7 @@
 #include <string>
 #include <utility>
 
+#include <asio/co_spawn.hpp>
 #include <asio/io_context.hpp>
 
 #include "base/text.hpp"
@@ -35,13 +36,18 @@ std::shared_ptr<mail::Message> test_spam() {
   return message;
 }
 
-rspamd::ScanResult scan(const rspamd::Upstream& server, const AppSettings& settings) {
-  asio::io_context io;
+struct Scan {
+  std::string fault;  // of the server as such; then there is no result
   std::optional<rspamd::ScanResult> result;
+};
+
+Scan scan(const rspamd::Upstream& server, const AppSettings& settings) {
+  asio::io_context io;
+  Scan scan;
   Scanner scanner(io, {server}, {settings.connect_timeout, settings.compress, settings.tls, settings.tls_name},
                   {Clock::now, [](ScanId, char, std::string_view, TimePoint) {},
                    [&](ScanId, const rspamd::ScanResult& ended, std::string_view, TimePoint) {
-                     result = ended;
+                     scan.result = ended;
                      io.stop();
                    }});
   mail::Envelope envelope;
@@ -49,10 +55,14 @@ rspamd::ScanResult scan(const rspamd::Upstream& server, const AppSettings& setti
   envelope.recipients = {"postmaster@localhost"};
   rspamd::ScanRequest request =
       rspamd::scan_request(envelope, {settings.engine.classes.settings_id, "check", settings.engine.request_headers});
-  scanner.start({1, std::move(request.headers), test_spam(), Clock::now() + settings.engine.scan_timeout, std::nullopt});
+  asio::co_spawn(io, scanner.fault_of(0), [&](const std::exception_ptr& thrown, std::string fault) {
+    if (thrown) std::rethrow_exception(thrown);
+    scan.fault = std::move(fault);
+    if (!scan.fault.empty()) return io.stop();
+    scanner.start({1, std::move(request.headers), test_spam(), Clock::now() + settings.engine.scan_timeout, std::nullopt});
+  });
   io.run();
-  if (!result) return tl::unexpected(rspamd::ScanFailure{rspamd::ScanFailure::Kind::unreachable, "the scan did not end"});
-  return std::move(*result);
+  return scan;
 }
 
 // Whether Dovecot answers about a recipient that probably nobody has.
@@ -71,16 +81,20 @@ Found look_up(Mailboxes::Ways ways, const std::string& recipient, Duration patie
 
 bool check_mailboxes(const std::string& name, Mailboxes::Ways ways, const AppSettings& settings) {
   const auto& domains = settings.engine.verify.domains;
-  const std::string recipient = "no-such-user@" + (domains.empty() ? "localhost" : *domains.begin());
+  const bool named = !settings.check_recipient.empty();
+  const std::string recipient =
+      named ? settings.check_recipient : "no-such-user@" + (domains.empty() ? "localhost" : *domains.begin());
   const TimePoint begun = Clock::now();
   const Found found = look_up(std::move(ways), recipient, settings.engine.verify.timeout);
   const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - begun).count();
   std::string line = name + ": ";
   if (found.mailbox == Mailbox::unsure) line += found.why;
   else line += "OK, answers about recipients (" + std::to_string(took) + " ms)";
-  if (found.mailbox == Mailbox::known) line += ", and takes " + recipient;
+  if (found.mailbox == Mailbox::known) line += ", and takes mail for " + recipient;
+  else if (named && found.mailbox != Mailbox::unsure)
+    line += ", but " + recipient + " is " + std::string(to_string(found.mailbox));
   std::printf("%s\n", header_line(line, max_shown).c_str());
-  return found.mailbox != Mailbox::unsure;
+  return named ? found.mailbox == Mailbox::known : found.mailbox != Mailbox::unsure;
 }
 
 }  // namespace
@@ -102,13 +116,14 @@ bool check_servers(const AppSettings& settings) {
   }
   for (const rspamd::Upstream& server : settings.upstreams) {
     const TimePoint begun = Clock::now();
-    const rspamd::ScanResult result = scan(server, settings);
+    const auto [fault, result] = scan(server, settings);
     const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - begun).count();
-    const bool refused = result && result->action == "reject";
+    const bool refused = result && *result && (*result)->action == "reject";
     std::string line = to_string(server.endpoint) + ": ";
-    if (!result) line += std::string(to_string(result.error().kind)) + ": " + result.error().what;
+    if (!result) line += fault;
+    else if (!*result) line += std::string(to_string(result->error().kind)) + ": " + result->error().what;
     else if (refused) line += "OK, refuses the test spam (" + std::to_string(took) + " ms)";
-    else line += "answers, but with \"" + result->action + "\" to the test spam GTUBE";
+    else line += "answers, but with \"" + (*result)->action + "\" to the test spam GTUBE";
     std::printf("%s\n", header_line(line, max_shown).c_str());
     all = all && refused;
   }
@@ -121,6 +136,8 @@ bool check_servers(const AppSettings& settings) {
   if (settings.quota_status) {
     all = check_mailboxes("quota-status " + to_string(*settings.quota_status), mailbox_ways(settings), settings) && all;
   }
+  if (settings.engine.delivery)
+    std::puts("    Whether Dovecot can write to a mailbox shows when a mail is delivered, and not before: send one.");
   return all;
 }
 

@@ -333,7 +333,7 @@ void Engine::on_data_line(Session& session, const DataLine& event, bool cut, Tim
   tx.size += unstuffed(event.line).size() + 2;
   tx.client_part.line(event.line);
   if (!tx.unfit.empty()) return;
-  if (settings_.out_of_order) return give_up(tx, out_of_order);
+  if (!settings_.out_of_order.empty()) return give_up(tx, out_of_order);
   if (cut || event.line.size() > max_dataline) return give_up(tx, line_too_long);
   tx.longest = std::max(tx.longest, event.line.size());
   if (!tx.message) tx.message = std::make_shared<mail::Message>(budget_);
@@ -372,7 +372,11 @@ void Engine::end_of_data(Session& session, TimePoint now) {
   }
   if (tx.unverified > 0) append_field(log, "unverified", std::to_string(tx.unverified));
   append_field(log, "size", std::to_string(tx.size));
-  if (settings_.out_of_order) return refuse(session, out_of_order);
+  if (!settings_.out_of_order.empty()) {
+    tx.log_level = Level::error;
+    append_field(log, "out_of_order", settings_.out_of_order);
+    return refuse(session, out_of_order);
+  }
   if (!tx.unfit.empty()) return refuse(session, tx.unfit);
   if (dialect_of(session.version).cuts_long_lines && tx.longest > cut_dataline) {
     note(Level::warn, "session=" + session.id + " msgid=" + printable(tx.msgid, 16) + " a line of " + std::to_string(tx.longest) +

@@ -82,7 +82,7 @@ struct Settings {
   VerifierSettings verify;
   RecipientPolicy recipients;
   std::optional<DeliverySettings> delivery;  // while the client waits; none: it is left to smtpd's queue
-  bool out_of_order = false;  // the configuration is broken: register, and answer every message with a temporary failure
+  std::string out_of_order;  // what is wrong with the configuration: register, and answer every message with a temporary failure
 };
 
 struct StartScan {

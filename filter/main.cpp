@@ -37,9 +37,9 @@ void raise_descriptor_limit() {
   setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-filter::AppSettings out_of_order() {
+filter::AppSettings out_of_order(std::string why) {
   filter::AppSettings settings;
-  settings.engine.out_of_order = true;
+  settings.engine.out_of_order = std::move(why);
   return settings;
 }
 
@@ -71,7 +71,7 @@ int run(int argc, char** argv) {
   bool check = false;
   for (int i = 1; i < argc; ++i) {
     check_config = check_config || std::string_view(argv[i]) == "--check-config";
-    check = check || std::string_view(argv[i]) == "--check";
+    check = check || std::string_view(argv[i]) == "--check" || std::string_view(argv[i]).starts_with("--check=");
   }
   const bool serve = started_by_smtpd() && !check_config && !check;
   auto* settings = read ? std::get_if<filter::AppSettings>(&*read) : nullptr;
@@ -86,8 +86,9 @@ int run(int argc, char** argv) {
     };
     raise_descriptor_limit();
     if (settings) filter::serve(std::move(*settings), read_again);
-    std::fprintf(stderr, "%s\n", read ? "an option that only prints text has no place in smtpd.conf" : read.error().what.c_str());
-    filter::serve(out_of_order(), read_again);
+    std::string why = read ? "an option that only prints text has no place in smtpd.conf" : std::move(read.error().what);
+    std::fprintf(stderr, "%s\n", why.c_str());
+    filter::serve(out_of_order(std::move(why)), read_again);
   }
   if (text) {
     std::fputs(text->text.c_str(), stdout);

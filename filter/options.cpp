@@ -65,7 +65,7 @@ struct Values {
   std::vector<std::string> action;
   bool monitor = false;
   bool check_config = false;
-  bool check = false;
+  std::string check;
 };
 
 // Says what is wrong with a value, or nothing.
@@ -309,11 +309,11 @@ void declare(CLI::App& app, Values& values) {
          "Say what is wrong with the other options and the configuration file, if anything, and exit. For the command line: in "
          "smtpd.conf it would end smtpd, and the configuration file does not know it.")
       ->configurable(false);
-  app.add_flag(
-         "--check", values.check,
-         "The same, and then ask each server of rspamd what it thinks of a test spam, and each of Dovecot's about a "
-         "recipient. One line for each tells whether it answers and, of rspamd, would refuse that spam (GTUBE), or why not; "
-         "the exit status is 1 if one does not.")
+  row("--check", values.check, "ADDRESS", {},
+      "The same, and then ask each server of rspamd what it thinks of a test spam, and each of Dovecot's about a recipient: "
+      "this one, or one that probably nobody has. A line for each tells whether it answers and, of rspamd, would refuse that "
+      "spam (GTUBE), or why not; and what is wrong with the file of `--mark-key`. The exit status is 1 if something is.")
+      ->expected(0, 1)
       ->configurable(false);
 }
 
@@ -494,6 +494,7 @@ Result<std::variant<AppSettings, Text>> read_settings(int argc, const char* cons
   if (*text) return Text{std::move(**text)};
   auto settings = settings_of(values);
   if (!settings) return tl::unexpected(std::move(settings.error()));
+  settings->check_recipient = values.check;
   settings->given = given(app);
   return std::move(*settings);
 }

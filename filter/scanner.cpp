@@ -211,7 +211,7 @@ void Scanner::await_probe(const PoolPtr& pool) {
 asio::awaitable<void> Scanner::probe(PoolPtr pool, std::size_t number) {
   Server& server = pool->servers[number];
   const TimePoint begun = Clock::now();
-  rspamd::Ping ping(rspamd::ping_request(wire_to(server, pool->ways)), begun + ping_patience);
+  rspamd::Ping ping(wire_to(server, pool->ways), begun + ping_patience);
   const auto watch = [](char, std::string_view) {};
   const TimePoint connect_by = begun + std::min(pool->ways.connect_timeout, ping_patience);
   const auto error = co_await talk(server, pool->ways, ping, connect_by, watch);
@@ -220,6 +220,21 @@ asio::awaitable<void> Scanner::probe(PoolPtr pool, std::size_t number) {
   const bool changed = error && is_our_own(*error) ? pool->upstreams.pinged(number, was_up, Clock::now(), random())
                                                    : pool->upstreams.pinged(number, answers, Clock::now(), random());
   if (changed) log_change(server.name, answers, answers ? "" : error ? error->what : ping.result().error().what);
+}
+
+asio::awaitable<std::string> Scanner::fault_of(std::size_t number) {
+  const PoolPtr pool = pool_;
+  Server& server = pool->servers.at(number);
+  for (const auto question : {rspamd::Ping::Question::is_up, rspamd::Ping::Question::is_no_controller}) {
+    const TimePoint begun = Clock::now();
+    rspamd::Ping ping(wire_to(server, pool->ways), begun + ping_patience, question);
+    const auto watch = [](char, std::string_view) {};
+    const auto error =
+        co_await talk(server, pool->ways, ping, begun + std::min(pool->ways.connect_timeout, ping_patience), watch);
+    if (error) co_return error->what;
+    if (!ping.result()) co_return ping.result().error().what;
+  }
+  co_return "";
 }
 
 void Scanner::await_names(const PoolPtr& pool) {

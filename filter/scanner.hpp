@@ -55,6 +55,9 @@ class Scanner {
   void start(StartScan command);
   void cancel(ScanId id);
 
+  // Why no mail should be sent to a server (a number of `upstreams`); empty when there is no reason. For --check.
+  asio::awaitable<std::string> fault_of(std::size_t server);
+
  private:
   struct Server {
     rspamd::Upstream upstream;

@@ -56,7 +56,9 @@ std::string explained(const Endpoint& endpoint, const std::string& recipient, co
     const Reply& reply = *outcome.reply;
     const std::string words =
         std::to_string(reply.code) + " " + reply.enhanced + (reply.enhanced.empty() ? "" : " ") + reply.last();
-    if (outcome.accepted()) return line(server, "OK, takes mail for <" + recipient + "> (" + words + ")");
+    if (outcome.accepted())
+      return line(server, "OK, takes mail for <" + recipient + "> (" + words + ")") +
+             "    Whether it can write to that mailbox shows when a mail is delivered, and not before: send one.\n";
     if (outcome.stage == Stage::rcpt) return line(server, "refuses <" + recipient + ">: " + words);
     return line(server, "refuses everybody (stage=" + std::string(name(outcome.stage)) + "): " + words);
   }

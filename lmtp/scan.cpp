@@ -126,10 +126,14 @@ asio::awaitable<Scanned> scan(const ScanSettings& settings, std::shared_ptr<cons
 asio::awaitable<std::string> ping(const ScanSettings& settings, const rspamd::Upstream& server) {
   const auto tls = tls_for(settings);
   if (!tls) co_return tls.error().what;
-  const TimePoint until = Clock::now() + connect_timeout;
-  rspamd::Ping machine(rspamd::ping_request(wire_to(server)), until);
-  const auto error = co_await ask(settings, server, tls->get(), machine, until);
-  co_return error ? error->what : machine.result() ? "" : machine.result().error().what;
+  for (const auto question : {rspamd::Ping::Question::is_up, rspamd::Ping::Question::is_no_controller}) {
+    const TimePoint until = Clock::now() + connect_timeout;
+    rspamd::Ping machine(wire_to(server), until, question);
+    const auto error = co_await ask(settings, server, tls->get(), machine, until);
+    if (error) co_return error->what;
+    if (!machine.result()) co_return machine.result().error().what;
+  }
+  co_return "";
 }
 
 }  // namespace mailbridge::lmtp

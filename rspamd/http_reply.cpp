@@ -140,7 +140,9 @@ void HttpReplyReader::on_header(std::string_view line) {
     if (!number || slot) return broken(Errc::malformed, std::string(name) + " is repeated or not a number");
     slot = number;
   };
-  if (iequals(name, "Content-Length")) {
+  if (iequals(name, "Server")) {
+    reply_.server = value;
+  } else if (iequals(name, "Content-Length")) {
     number_once(content_length_);
   } else if (iequals(name, "Message-Offset")) {
     number_once(message_offset_);

@@ -31,6 +31,7 @@ inline constexpr std::size_t max_decompressed = std::size_t{64} * 1024 * 1024;
 struct HttpReply {
   int status = 0;  // 0 until the status line is there
   std::string reason;
+  std::string server;              // the header of that name
   std::string body;                // up to Message-Offset where given
   bool has_offset = false;         // Message-Offset was given: a rewritten body follows, be it empty
   std::size_t rewritten_size = 0;  // of that body, which may be as large as the mail

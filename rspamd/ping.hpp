@@ -1,4 +1,11 @@
-// Is there an rspamd that serves requests? GET /ping, which every worker answers with "pong".
+// Is there an rspamd that scans? Two questions, each on a connection of its own:
+//
+//   GET /ping    every worker answers "pong". A proxy in milter mode does, too, names that mode in Server, and closes the
+//   connection
+//                on every other request.
+//   GET /auth    only a controller knows it: 200, or 401 or 403 without a password. It would scan, but it is a single process,
+//   which
+//                web page, statistics and learning share.
 //
 //   asking ──► awaiting ──► done        we speak first; the reply, the deadline or the end of the connection ends it
 #pragma once
@@ -14,25 +21,26 @@
 
 namespace mailbridge::rspamd {
 
-Outgoing ping_request(const Wire& wire);
-
 class Ping {
  public:
-  // Of ping_request(); the deadline is that of the whole conversation.
-  Ping(Outgoing request, TimePoint deadline);
+  enum class Question { is_up, is_no_controller };
+
+  // The deadline is that of the whole conversation.
+  Ping(const Wire& wire, TimePoint deadline, Question question = Question::is_up);
 
   Step next(TimePoint now);
   void sent(std::size_t n);
   void receive(std::string_view bytes);
   void end(const Ending& ending);
 
-  // Nothing, or what came instead of "pong", in one printable line.
+  // Nothing, or why no mail should be sent there, in one printable line.
   const Result<void>& result() const { return result_; }
 
  private:
   void judge();
   void fail(Errc code, std::string_view what);
 
+  Question question_;
   Outgoing request_;
   TimePoint deadline_;
   Incoming reader_;

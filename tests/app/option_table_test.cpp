@@ -75,6 +75,8 @@ TEST_F(OptionTableTest, Words) {
       {{"--keep=false"}, "unset|5;|false;|d;"},
       {{"--bogus"}, "!no such option: --bogus"},
       {{"--bogus=1"}, "!no such option: --bogus"},
+      {{"--nmae", "x"}, "!no such option: --nmae; did you mean --name?"},
+      {{"--sizes=7"}, "!no such option: --sizes; did you mean --size?"},
       {{"-x"}, "!no such option: -x"},
       {{"name"}, "!no such option: name"},
       {{"-"}, "!no such option: -"},
@@ -99,7 +101,7 @@ TEST_F(OptionTableTest, AFile) {
   const Row rows[] = {
       {"name = 'x y'\nsize = 2.5\nkeep = true\nmany = ['a', 1]\n", "unsetx y;|2.5;|true;|a;1;"},
       {"keep = false\nname = ''\nmany = 'one'\n", "unset;|5;|false;|one;"},
-      {"# c\nsized = 2\n", "!FILE:2: sized: no such option"},
+      {"# c\nsized = 2\n", "!FILE:2: sized: no such option; did you mean size?"},
       {"config = 'other'\n", "!FILE:1: config: no such option"},
       {"help = true\n", "!FILE:1: help: no such option"},
       {"argv-only = true\n", "!FILE:1: argv-only: no such option"},

@@ -85,7 +85,7 @@ TEST_F(Options, WhatIsWrongNamesFileLineAndKey) {
     std::string expected;
   };
   const Row rows[] = {
-      {"# c\nsecond = 2\n", "FILE:2: second: no such option"},
+      {"# c\nsecond = 2\n", "FILE:2: second: no such option; did you mean seconds?"},
       {"\n\nconfig = 'other'\n", "FILE:3: config: no such option"},
       {"help = true\n", "FILE:1: help: no such option"},
       {"version = true\n", "FILE:1: version: no such option"},
@@ -107,6 +107,8 @@ TEST_F(Options, WrongArguments) {
   EXPECT_EQ(wrong({"--config", "/nonexistent/x.toml"}), "/nonexistent/x.toml: No such file or directory");
   EXPECT_EQ(wrong({"--config", testing::TempDir()}), testing::TempDir() + ": Is a directory");
   EXPECT_EQ(wrong({"--bogus"}), "The following argument was not expected: --bogus");
+  EXPECT_EQ(wrong({"--second=2"}), "The following argument was not expected: --second=2; did you mean --seconds?");
+  EXPECT_EQ(wrong({"--nmae=x"}), "The following argument was not expected: --nmae=x; did you mean --name?");
   EXPECT_EQ(wrong({"--seconds", "0"}), "--seconds: from 1 to 300");
 }
 

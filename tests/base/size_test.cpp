@@ -19,8 +19,7 @@ TEST(Size, IsReadAsWritten) {
 }
 
 TEST(Size, OtherwiseSaysWhatIsWanted) {
-  for (const char* text :
-       {"", "M", "-1", "+1", "1 M", "1m", "64MB", "1.5G", "1025G", "1099511627777", "99999999999999999999"}) {
+  for (const char* text : {"", "M", "-1", "+1", "1 M", "1m", "64MB", "1.5G", "1025G", "1099511627777", "99999999999999999999"}) {
     const auto size = parse_size(text);
     ASSERT_FALSE(size) << text;
     EXPECT_EQ(size.error().what, std::string("a size such as 4096, 512K, 64M or 1G is wanted, not ") + text);

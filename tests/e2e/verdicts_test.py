@@ -1,7 +1,9 @@
 """Each of rspamd's verdicts, seen by the SMTP client and in the mailbox."""
 
+import subprocess
+
 from smtp import message
-from stack import CLIENT6, SERVER6, StackTest, header, main
+from stack import CLIENT6, LIBEXEC, SERVER6, StackTest, header, main
 
 GTUBE = b"XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
 
@@ -125,6 +127,19 @@ class VerdictsTest(StackTest):
         self.accepted(b"", to="bob@example.org")
         stored = self.stack.wait_mail("bob@example.org", b"for <bob@example.org>;\n", self.where_empty_goes())
         self.assertTrue(stored.partition(b"\n\n")[2] in (b"", b"\n"))
+
+    def test_check_knows_a_worker_from_its_siblings(self):
+        for endpoint, status, expected in (
+                ("unix:/run/rspamd/scan.sock", 0, "OK, refuses the test spam"),
+                ("http://127.0.0.1:11334", 1, "this is rspamd's controller, which scans with a single process"),
+                ("http://127.0.0.1:11332", 1, "this is rspamd's proxy in milter mode, which does not scan over HTTP"),
+                ("http://127.0.0.1:11331", 1, "Connection refused"),
+                ("http://127.0.0.1:53", 1, "/ping")):
+            with self.subTest(endpoint):
+                done = subprocess.run([LIBEXEC / "filter-mailbridge", "--check", "--rspamd", endpoint, "--scan-timeout", "5"],
+                                      stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+                self.assertEqual(done.returncode, status, done.stdout)
+                self.assertIn(f"{endpoint.removeprefix('http://')}: {expected}", done.stdout)
 
     def where_empty_goes(self):
         """rspamd's own score of an empty mail decides; our line tells."""

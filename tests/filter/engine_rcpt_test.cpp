@@ -248,7 +248,7 @@ TEST_F(RcptTest, VerifyThatComesWhileSmtpdRunsIsTold) {
 TEST_F(RcptTest, WithABrokenConfigurationNobodyIsVerified) {
   engine = Engine([&] {
     Settings broken;
-    broken.out_of_order = true;
+    broken.out_of_order = "broken";
     return broken;
   }());
   smtpd("config|ready\n");

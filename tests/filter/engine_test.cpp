@@ -220,17 +220,20 @@ TEST_F(EngineTest, WhatOldSmtpdCutsIsLoggedOncePerMessage) {
 
 TEST_F(EngineTest, WithABrokenConfigurationEveryMessageIsDeferred) {
   Settings settings;
-  settings.out_of_order = true;
+  settings.out_of_order = "--scan-timeot: no such option";
   engine = Engine(settings);
   smtpd(begin("0a") + mail("0a") + commit("0a"));
   EXPECT_TRUE(started.empty());
   EXPECT_EQ(output(),
             "filter-dataline|0a|d0|.\nfilter-result|0a|c0|reject|451 4.3.0 Mail scanning is out of order, try again later\n");
+  smtpd(report("0a", "tx-rollback|00000001"));
+  ASSERT_FALSE(notes.empty());
+  EXPECT_NE(notes.back().find(" out_of_order=\"--scan-timeot: no such option\" answer="), std::string::npos) << notes.back();
 }
 
 TEST_F(EngineTest, AMessageWhoseBeginningABrokenConfigurationLetGoByIsDeferredAfterItsRepairToo) {
   Settings settings;
-  settings.out_of_order = true;
+  settings.out_of_order = "--scan-timeot: no such option";
   engine = Engine(settings);
   smtpd(begin("0a") + data("0a", "Received: by us") + data("0a", "Subject: x"));
   engine.use(Settings{});

@@ -416,7 +416,7 @@ TEST_F(Lda2lmtp, MistakesOfConfigurationAreTemporary) {
          "451 4.3.0 lda2lmtp: /nonexistent.toml: No such file or directory");
   const std::string file = write("bad.toml", "lmtp = '/x'\ntime-out = 3\n");
   expect(run({{MB_LDA2LMTP, "--config", file}, {"SENDER=s@x", "RECIPIENT=r@y"}, mail}), 75,
-         "451 4.3.0 lda2lmtp: " + file + ":2: time-out: no such option");
+         "451 4.3.0 lda2lmtp: " + file + ":2: time-out: no such option; did you mean timeout?");
 }
 
 TEST_F(Lda2lmtp, AConfigurationFileSaysTheSameAsOptions) {
@@ -446,8 +446,9 @@ TEST_F(Lda2lmtp, TellsWhatADeliveryWouldMeet) {
     EXPECT_EQ(ended.status, 1);
     EXPECT_EQ(ended.err, "");
     EXPECT_TRUE(ended.out.starts_with("as uid=" + std::to_string(geteuid()) + " gid=" + std::to_string(getegid()))) << ended.out;
-    const std::string said =
-        reply[0] == '2' ? "OK, takes mail for <R@y> (250 2.1.5 OK)" : "refuses <R@y>: 550 5.1.1 <R@y> User doesn't exist";
+    const std::string said = reply[0] == '2' ? "OK, takes mail for <R@y> (250 2.1.5 OK)\n    Whether it can write to that "
+                                               "mailbox shows when a mail is delivered, and not before: send one."
+                                             : "refuses <R@y>: 550 5.1.1 <R@y> User doesn't exist";
     EXPECT_TRUE(ended.out.ends_with("\nunix:" + server.endpoint() + ": " + said + "\nunix:" + directory_ +
                                     "/no/lmtp: no such socket: is Dovecot running, and does it listen for LMTP there? "
                                     "(stage=connect)\n    there is no directory " +

@@ -46,7 +46,7 @@ TEST(Options, SenderAndRecipient) {
        {},
        {"s@x", "r@y> SIZE=1"},
        "!recipient: the address holds a blank or an angle bracket outside quotes"},
-      {"unknown option", {"--lmpt", "/x"}, smtpd, "!no such option: --lmpt"},
+      {"unknown option", {"--lmpt", "/x"}, smtpd, "!no such option: --lmpt; did you mean --lmtp?"},
       {"a stray word", {"user"}, smtpd, "!no such option: user"},
       {"a bad endpoint", {"-l", "host"}, smtpd, "!--lmtp: the port is missing"},
       {"a bad timeout", {"--timeout", "soon"}, smtpd, "!--timeout: a number of seconds from 0.1 to 290 is wanted, not soon"},

@@ -17,7 +17,7 @@ std::string shown(const Result<void>& result) { return result ? "pong" : result.
 
 TEST(Ping, AsksAndIsAnsweredInWhateverPieces) {
   for (const std::size_t piece : {std::size_t{1}, std::size_t{7}, pong.size()}) {
-    Ping ping(ping_request({}), deadline);
+    Ping ping({}, deadline);
     std::string said;
     for (Step step = ping.next({}); std::holds_alternative<Send>(step); step = ping.next({})) {
       const auto& send = std::get<Send>(step);
@@ -39,7 +39,7 @@ TEST(Ping, AsksAndIsAnsweredInWhateverPieces) {
 }
 
 TEST(Ping, Sealed) {
-  Ping ping(ping_request({"localhost", testing::sealing()}), deadline);
+  Ping ping({"localhost", testing::sealing()}, deadline);
   const std::string said(std::get<Send>(ping.next({})).bytes);
   EXPECT_EQ(testing::opened_request(said), head);
   ping.sent(said.size());
@@ -72,7 +72,7 @@ TEST(Ping, WhatIsNoPong) {
       {"220 mail.example.org ESMTP\r\n", closed, "/ping: the reply does not begin with an HTTP/1.x status line"},
   };
   for (const Row& row : rows) {
-    Ping ping(ping_request({}), deadline);
+    Ping ping({}, deadline);
     ping.sent(head.size());
     ping.receive(row.said);
     ping.end(row.ending);
@@ -81,6 +81,41 @@ TEST(Ping, WhatIsNoPong) {
     ping.receive(pong);
     EXPECT_EQ(shown(ping.result()), row.expected) << "Done stays Done";
   }
+}
+
+// What rspamd 3.4 answers on its three ports.
+TEST(Ping, OnlyAWorkerScans) {
+  const std::string from_proxy =
+      "HTTP/1.1 200 OK\r\nConnection: close\r\nServer: rspamd/2.7 (milter mode)\r\nContent-Length: 6\r\n"
+      "Content-Type: text/plain\r\n\r\npong\r\n";
+  Ping proxy({}, deadline);
+  proxy.receive(from_proxy);
+  EXPECT_EQ(shown(proxy.result()),
+            "this is rspamd's proxy in milter mode, which does not scan over HTTP; a worker is wanted, as on port 11333");
+
+  const std::string controller =
+      "this is rspamd's controller, which scans with a single process; a worker is wanted, as on port 11333";
+  struct Row {
+    std::string said, expected;
+  };
+  const Row rows[] = {
+      {"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n{\"auth\":\"ok\"}", controller},
+      {"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n", controller},
+      {"HTTP/1.1 403 Unauthorized\r\nContent-Length: 0\r\n\r\n", controller},
+      {"HTTP/1.1 500 invalid command\r\nConnection: close\r\nContent-Length: 59\r\n\r\n"
+       "{\"error\":\"invalid command\",\"error_domain\":\"protocol-error\"}",
+       "pong"},
+      {"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "pong"},
+  };
+  for (const Row& row : rows) {
+    Ping ping({}, deadline, Ping::Question::is_no_controller);
+    EXPECT_TRUE(std::get<Send>(ping.next({})).bytes.starts_with("GET /auth HTTP/1.1\r\n"));
+    ping.receive(row.said);
+    EXPECT_EQ(shown(ping.result()), row.expected) << row.said;
+  }
+  Ping silent({}, deadline, Ping::Question::is_no_controller);
+  silent.end({Ending::Kind::timed_out});
+  EXPECT_EQ(shown(silent.result()), "/auth is not answered");
 }
 
 }  // namespace

@@ -129,14 +129,14 @@ class Player {
 
   filter::AppSettings settings() {
     filter::AppSettings settings;
-    bool out_of_order = false;
+    std::string out_of_order;
     bool deliver = false;
     std::vector<filter::GivenOption> given;
     for (const Line& line : lines_) {
       if (line.lane != 'O') continue;
       const std::size_t blank = line.text.find(' ');
       const std::string name = line.text.substr(0, blank);
-      if (name == "--out-of-order") out_of_order = true;
+      if (name == "--out-of-order") out_of_order = "a transcript says so";
       else if (name == "--deliver") deliver = true;
       else if (name != "--mark-key") given.push_back({name, blank == std::string::npos ? "" : line.text.substr(blank + 1)});
     }
