@@ -192,6 +192,7 @@ void apply(const rspamd::Verdict& verdict, const Plan& plan, HeaderDecision& hea
     if (!said) insert("X-Rspamd-Action", header_line(plan.named, max_error_text), -1);
   }
   if (!plan.not_said.empty()) insert("X-Spam-Answer", plan.not_said, -1);
+  editor.order_arc_sets();
   decision.header_bytes = editor.bytes();
 }
 

@@ -1,6 +1,8 @@
 #include "mail/headers.hpp"
 
 #include <algorithm>
+#include <array>
+#include <map>
 #include <unordered_map>
 
 #include "base/text.hpp"
@@ -66,6 +68,26 @@ void append_folded(std::string& out, std::string line) {
   out += "\r\n";
 }
 
+// A set of ARC from the top.
+constexpr std::array<std::string_view, 3> arc_names = {"ARC-Seal", "ARC-Message-Signature", "ARC-Authentication-Results"};
+
+// The place of a field in its set; arc_names.size() for one that is not of ARC.
+std::size_t arc_rank(std::string_view name) {
+  const auto found = std::find_if(arc_names.begin(), arc_names.end(), [&](std::string_view one) { return iequals(one, name); });
+  return static_cast<std::size_t>(found - arc_names.begin());
+}
+
+// What its tag `i` says; empty when there is none.
+std::string_view arc_instance(std::string_view value) {
+  while (!value.empty()) {
+    const std::string_view tag = value.substr(0, value.find(';'));
+    value.remove_prefix(std::min(value.size(), tag.size() + 1));
+    const std::size_t equals = tag.find('=');
+    if (equals != std::string_view::npos && trim(tag.substr(0, equals)) == "i") return trim(tag.substr(equals + 1));
+  }
+  return {};
+}
+
 }  // namespace
 
 std::string_view raw_value(const Field& field) {
@@ -128,7 +150,7 @@ HeaderEditor::HeaderEditor(const HeaderSection& section, const std::vector<bool>
   for (std::size_t i = 0; i < section.fields.size(); ++i) {
     if (doomed[i]) continue;
     if (i < head) ++head_;
-    fields_.push_back(section.fields[i]);
+    fields_.push_back({section.fields[i], false});
   }
 }
 
@@ -146,26 +168,43 @@ bool HeaderEditor::insert(std::string_view name, std::string_view value, int ord
     at = from_end < size ? size - from_end : 0;
   }
   made_.push_back(std::move(made));
-  fields_.insert(fields_.begin() + static_cast<std::ptrdiff_t>(at), Field{name, made_.back()});
+  fields_.insert(fields_.begin() + static_cast<std::ptrdiff_t>(at), Placed{{name, made_.back()}, true});
   return true;
 }
 
 bool HeaderEditor::replace(std::string_view name, std::string_view value) {
-  const auto found = std::find_if(fields_.begin(), fields_.end(), [&](const Field& field) { return iequals(field.name, name); });
+  const auto found =
+      std::find_if(fields_.begin(), fields_.end(), [&](const Placed& one) { return iequals(one.field.name, name); });
   if (found == fields_.end()) return insert(name, value, -1);
   std::string made = make_field(name, value);
   if (made.empty()) return false;
   made_.push_back(std::move(made));
-  *found = Field{name, made_.back()};
+  found->field = Field{name, made_.back()};
   return true;
+}
+
+void HeaderEditor::order_arc_sets() {
+  std::map<std::string_view, std::vector<Field*>> sets;  // by instance, from the top
+  for (Placed& one : fields_) {
+    if (!one.inserted || arc_rank(one.field.name) == arc_names.size()) continue;
+    const std::string_view instance = arc_instance(raw_value(one.field));
+    if (!instance.empty()) sets[instance].push_back(&one.field);
+  }
+  for (const auto& [instance, places] : sets) {
+    std::vector<Field> fields;
+    for (const Field* place : places) fields.push_back(*place);
+    std::stable_sort(fields.begin(), fields.end(),
+                     [](const Field& a, const Field& b) { return arc_rank(a.name) < arc_rank(b.name); });
+    for (std::size_t i = 0; i < places.size(); ++i) *places[i] = fields[i];
+  }
 }
 
 std::string HeaderEditor::bytes() const {
   std::size_t size = 0;
-  for (const Field& field : fields_) size += field.raw.size();
+  for (const Placed& one : fields_) size += one.field.raw.size();
   std::string out;
   out.reserve(size);
-  for (const Field& field : fields_) out += field.raw;
+  for (const Placed& one : fields_) out += one.field.raw;
   return out;
 }
 

@@ -52,10 +52,19 @@ class HeaderEditor {
   // Replaces the first field of that name, or adds one at the end.
   bool replace(std::string_view name, std::string_view value);
 
+  // After all insertions: of those that belong to one ARC set (RFC 8617 4.1: the same `i=`), ARC-Seal gets the topmost of the
+  // places they have, then comes ARC-Message-Signature, then ARC-Authentication-Results. Some receivers want this order, and
+  // rspamd before 4.1.0 names the fields in any.
+  void order_arc_sets();
+
   std::string bytes() const;
 
  private:
-  std::deque<Field> fields_;  // insertions are near one of its ends
+  struct Placed {
+    Field field;
+    bool inserted;
+  };
+  std::deque<Placed> fields_;  // insertions are near one of its ends
   std::deque<std::string> made_;
   std::size_t head_ = 0;
 };

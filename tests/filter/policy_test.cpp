@@ -147,6 +147,22 @@ TEST(Policy, HeadersComeInTheOrderOfTheMilter) {
   EXPECT_EQ(decision.dropped_headers, std::vector<std::string>{"bad name"});
 }
 
+TEST(Policy, AnArcSetIsInOrderWhateverTheOrderOfTheReply) {
+  Verdict v = verdict("no action");
+  v.add_headers = {{"ARC-Message-Signature", "i=1", 1},
+                   {"Authentication-Results", "mx", 1},
+                   {"ARC-Seal", "i=1", 1},
+                   {"ARC-Authentication-Results", "i=1", 1}};
+  v.dkim_signatures = {"d"};
+  EXPECT_EQ(headers("Received: x\r\nFrom: a\r\n\r\n", v),
+            "Received: x\r\n"
+            "DKIM-Signature: d\r\n"
+            "ARC-Seal: i=1\r\n"
+            "ARC-Message-Signature: i=1\r\n"
+            "Authentication-Results: mx\r\n"
+            "ARC-Authentication-Results: i=1\r\nFrom: a\r\n");
+}
+
 TEST(Policy, WhatTheClientForgedGoesAndWhatSmtpdWroteStays) {
   const std::string forged =
       "X-Spam: Yes\r\n"

@@ -183,6 +183,76 @@ TEST(Headers, Replacements) {
   }
 }
 
+// A letter for each field: S, M and A are those of ARC, all others are names.
+std::string arc_order(const std::string& section_text, std::vector<Insertion> insertions) {
+  const std::string arc = "SMA";
+  const std::string names[] = {"ARC-Seal", "ARC-Message-Signature", "ARC-Authentication-Results"};
+  for (Insertion& insertion : insertions) {
+    if (const std::size_t at = arc.find(insertion.name); at != std::string::npos) insertion.name = names[at];
+  }
+  const HeaderSection section = parse_headers(section_text);
+  HeaderEditor editor(section, nothing(section), 0);
+  for (const Insertion& insertion : insertions) editor.insert(insertion.name, insertion.value, insertion.order);
+  editor.order_arc_sets();
+  const std::string bytes = editor.bytes();
+  std::string order;
+  for (const Field& field : parse_headers(bytes).fields) {
+    const auto* name = std::find(std::begin(names), std::end(names), field.name);
+    order += name == std::end(names) ? std::string(field.name) : arc.substr(static_cast<std::size_t>(name - names), 1);
+    const std::size_t digit = field.raw.find_first_of("123456789");
+    if (digit != std::string::npos) order += field.raw[digit];
+  }
+  return order;
+}
+
+TEST(Headers, AnArcSetIsOrderedHoweverItComes) {
+  std::string permutation = "AMS";
+  do {
+    const auto with = [&](int first, int second, int third) {
+      return arc_order("a:\r\nb:\r\nc:\r\n", {{permutation.substr(0, 1), "i=1; x", first},
+                                              {permutation.substr(1, 1), "i=1; x", second},
+                                              {permutation.substr(2, 1), "i=1; x", third}});
+    };
+    EXPECT_EQ(with(1, 1, 1), "aS1M1A1bc") << permutation;
+    EXPECT_EQ(with(0, 0, 0), "S1M1A1abc") << permutation;
+    EXPECT_EQ(with(-1, -1, -1), "abcS1M1A1") << permutation;
+    EXPECT_EQ(with(1, 2, 3), "aS1M1A1bc") << permutation;
+    EXPECT_EQ(with(3, 2, 1), "aS1bM1cA1") << permutation;
+    EXPECT_EQ(with(0, 1, -1), "S1aM1bcA1") << permutation;
+  } while (std::next_permutation(permutation.begin(), permutation.end()));
+}
+
+TEST(Headers, ArcSetsAndWhatStandsBetween) {
+  struct Row {
+    std::string name;
+    std::vector<Insertion> insertions;
+    std::string expected;
+    std::string section = "a:\r\nb:\r\n";
+  };
+  const Row rows[] = {
+      {"other fields keep their places",
+       {{"A", "i=1", 1}, {"x", "", 1}, {"S", "i=1", 1}, {"y", "", 1}, {"M", "i=1", 1}},
+       "aS1yM1xA1b"},
+      {"two sets",
+       {{"S", "i=2", 1}, {"A", "i=1", 1}, {"M", "i=2", 1}, {"S", "i=1", 1}, {"M", "i=1", 1}, {"A", "i=2", 1}},
+       "aS2S1M1M2A1A2b"},
+      {"no message signature", {{"S", "i=1", 1}, {"A", "i=1", 1}}, "aS1A1b"},
+      {"no seal", {{"M", "i=1", 1}, {"A", "i=1", 1}}, "aM1A1b"},
+      {"no results", {{"S", "i=1", 1}, {"M", "i=1", 1}}, "aS1M1b"},
+      {"one alone", {{"A", "i=1", 1}}, "aA1b"},
+      {"the same twice", {{"S", "i=1; 8", 1}, {"A", "i=1", 1}, {"S", "i=1; 9", 1}}, "aS1S1A1b"},
+      {"what was there stays",
+       {{"S", "i=1", 1}, {"A", "i=1", 1}},
+       "A1S1A1M1b",
+       "ARC-Authentication-Results: i=1\r\nARC-Message-Signature: i=1\r\nb:\r\n"},
+      {"the tag anywhere, with blanks and folds", {{"S", "a=rsa;\n\ti =\n\t1; b=xi=3", 1}, {"A", " i=1;mx", 1}}, "aS1A1b"},
+      {"no tag", {{"S", "a=1; ii=1", 1}, {"A", "mx1", 1}}, "aA1S1b"},
+      {"an empty tag", {{"S", "i=", 1}, {"A", "i= ;", 1}}, "aASb"},
+      {"whatever the case", {{"arc-seal", "i=1", 1}, {"A", "i=1", 1}}, "aarc-seal1A1b"},
+  };
+  for (const Row& row : rows) EXPECT_EQ(arc_order(row.section, row.insertions), row.expected) << row.name;
+}
+
 TEST(Headers, Removals) {
   struct Row {
     std::string name;
