@@ -10,7 +10,7 @@ import unittest
 from pathlib import Path
 
 from smtp import message
-from stack import LMTP_FOR_FILTER, QUOTA_STATUS, StackTest, eventually, main
+from stack import LMTP_FOR_FILTER, QUOTA_STATUS, StackTest, connect, eventually, main
 
 BACKEND = sys.argv.pop(1)
 ENDPOINT = {"quota-status": "--quota-status unix:/run/dovecot/quota-status", "lmtp": "--lmtp /run/dovecot/lmtp-filter"}[BACKEND]
@@ -26,6 +26,11 @@ OURS = [UNKNOWN, FULL, NO_ROOM, UNVERIFIED, GUESSED]
 CATCH_ALL = """userdb {
   driver = passwd-file
   args = username_format=@%d /etc/dovecot/catch-all
+}
+"""
+# As by default in Dovecot 2.4: nothing is said of a message that is larger than the whole quota.
+SILENT = """plugin {
+  quota_status_toolarge =
 }
 """
 # smtpd leaves example.org and any.example to Dovecot; of example.net it knows an alias.
@@ -46,14 +51,22 @@ def prepare(stack):
     Path("/etc/dovecot/catch-all").write_text("@any.example::5000:5000::/var/mail/vhosts/any.example/all::\n")
     for user in ("dave", "erin", "fred", "gina"):
         stack.add_user(f"{user}@example.org")
-    for user in ("full", "small", "tiny"):
+    for user in ("full", "half", "small", "tiny"):
         stack.add_user(f"{user}@example.org", "userdb_quota_rule=*:storage=8K")
-    mailbox = stack.maildir("full@example.org")
-    for part in ("cur", "new", "tmp"):
-        (mailbox / part).mkdir(parents=True)
-    (mailbox / "cur/1.1.host:2,S").write_bytes(b"Subject: large\n\n" + b"x" * 20000)
-    for path in [mailbox.parent, mailbox, *mailbox.rglob("*")]:
-        shutil.chown(path, "vmail", "vmail")
+    for user, size in (("full", 20000), ("half", 4000)):
+        mailbox = stack.maildir(f"{user}@example.org")
+        for part in ("cur", "new", "tmp"):
+            (mailbox / part).mkdir(parents=True)
+        (mailbox / "cur/1.1.host:2,S").write_bytes(b"Subject: large\n\n" + b"x" * size)
+        for path in [mailbox.parent, mailbox, *mailbox.rglob("*")]:
+            shutil.chown(path, "vmail", "vmail")
+
+
+def policy(recipient, size):
+    """What quota-status itself says."""
+    with connect("/run/dovecot/quota-status") as peer:
+        peer.sendall(f"request=smtpd_access_policy\nprotocol_state=RCPT\nrecipient={recipient}\nsize={size}\n\n".encode())
+        return peer.makefile().readline().rstrip("\n")
 
 
 class VerifyTest(StackTest):
@@ -121,8 +134,16 @@ class VerifyTest(StackTest):
 
     @unittest.skipIf(BACKEND == "lmtp", "a probe says nothing about sizes")
     def test_too_large_by_its_announced_size(self):
+        self.assertEqual(policy("half@example.org", 6000), "action=552 5.2.2 Dovecot has no room")
+        self.assertEqual(self.rcpt("half@example.org", "dave@example.org", size=6000), [NO_ROOM, "accepted"])
         self.assertEqual(self.rcpt("small@example.org", "dave@example.org", size=20000), [NO_ROOM, "accepted"])
         self.assertEqual(self.rcpt("small@example.org", size=2000), ["accepted"])
+
+    @unittest.skipIf(BACKEND == "lmtp", "a probe says nothing about sizes")
+    def test_larger_than_the_quota_when_dovecot_says_nothing_of_it(self):
+        self.assertEqual(policy("small@example.org", 20000), "action=")
+        self.assertEqual(policy("small@example.org", 2000), "action=DUNNO")
+        self.assertEqual(self.rcpt("small@example.org", size=20000), [NO_ROOM])
 
     @unittest.skipIf(BACKEND == "lmtp", "a probe says nothing about sizes")
     def test_too_large_at_the_end_of_data(self):
@@ -218,4 +239,4 @@ class VerifyTest(StackTest):
 
 
 if __name__ == "__main__":
-    main(filter_options=OPTIONS, smtpd_conf=smtpd_conf, prepare=prepare, dovecot=LMTP_FOR_FILTER + QUOTA_STATUS + CATCH_ALL)
+    main(filter_options=OPTIONS, smtpd_conf=smtpd_conf, prepare=prepare, dovecot=LMTP_FOR_FILTER + QUOTA_STATUS + SILENT + CATCH_ALL)
