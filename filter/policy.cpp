@@ -178,7 +178,9 @@ void apply(const rspamd::Verdict& verdict, const Plan& plan, HeaderDecision& hea
   for (const auto& signature : verdict.dkim_signatures) insert("DKIM-Signature", signature, order++);
   if (plan.subject) {
     const std::string& own = plan.subject->subject;
-    const std::string subject = own.empty() ? verdict.subject : expand_subject(own, headers.subject(), verdict.score);
+    const std::string subject = own.empty() && !verdict.subject.empty()
+                                    ? verdict.subject
+                                    : expand_subject(own.empty() ? spam_subject : own, headers.subject(), verdict.score);
     if (!subject.empty()) editor.replace("Subject", subject);
   }
   for (const auto& header : plan.marks) {

@@ -52,7 +52,7 @@ std::string cleaned(std::string_view piece) {
   return line;
 }
 
-void append_folded(std::string& out, std::string line) {
+void append_broken(std::string& out, std::string line) {
   while (line.size() > max_line) {
     if (const std::size_t text = line.find_first_not_of(" \t"); text > 1) {  // or a broken line could be blanks alone
       line.erase(0, text - 1);
@@ -66,6 +66,27 @@ void append_folded(std::string& out, std::string line) {
   }
   out += line;
   out += "\r\n";
+}
+
+// The last blank behind a word that leaves at most `width` bytes before it, or else the first one; npos when there is none.
+std::size_t fold_at(std::string_view line, std::size_t width) {
+  std::size_t at = std::string_view::npos;
+  for (std::size_t i = line.find_first_not_of(" \t"); i < line.size(); ++i) {
+    if (!is_blank(line[i]) || is_blank(line[i - 1])) continue;
+    if (i > width) return std::min(at, i);
+    at = i;
+  }
+  return at;
+}
+
+void append_folded(std::string& out, std::string_view line, std::size_t width) {
+  while (line.size() > width) {
+    const std::size_t at = fold_at(line, width);
+    if (at == std::string_view::npos) break;
+    append_broken(out, std::string(line.substr(0, at)));
+    line.remove_prefix(at);
+  }
+  append_broken(out, std::string(line));
 }
 
 // A set of ARC from the top.
@@ -120,7 +141,7 @@ HeaderSection parse_headers(std::string_view message) {
   return section;
 }
 
-std::string make_field(std::string_view name, std::string_view value) {
+std::string make_field(std::string_view name, std::string_view value, std::size_t width) {
   std::string out;
   if (!is_name(name)) return out;
   if (value.size() > max_value) value = value.substr(0, sequence_start(value, max_value));
@@ -138,11 +159,11 @@ std::string make_field(std::string_view name, std::string_view value) {
       first = false;
       continue;
     }
-    append_folded(out, std::move(line));
+    append_folded(out, line, width);
     line = is_blank(piece[0]) ? "" : "\t";
     line += piece;
   }
-  append_folded(out, std::move(line));
+  append_folded(out, line, width);
   return out;
 }
 
@@ -155,7 +176,10 @@ HeaderEditor::HeaderEditor(const HeaderSection& section, const std::vector<bool>
 }
 
 bool HeaderEditor::insert(std::string_view name, std::string_view value, int order) {
-  std::string made = make_field(name, value);
+  return place(name, make_field(name, value), order);
+}
+
+bool HeaderEditor::place(std::string_view name, std::string made, int order) {
   if (made.empty()) return false;
   const std::size_t size = fields_.size();
   std::size_t at = 0;
@@ -173,13 +197,17 @@ bool HeaderEditor::insert(std::string_view name, std::string_view value, int ord
 }
 
 bool HeaderEditor::replace(std::string_view name, std::string_view value) {
-  const auto found =
-      std::find_if(fields_.begin(), fields_.end(), [&](const Placed& one) { return iequals(one.field.name, name); });
-  if (found == fields_.end()) return insert(name, value, -1);
-  std::string made = make_field(name, value);
+  const auto named = [&](const Placed& one) { return iequals(one.field.name, name); };
+  const auto found = std::find_if(fields_.begin(), fields_.end(), named);
+  std::string made = make_field(name, value, encoded_width);
+  if (found == fields_.end()) return place(name, std::move(made), -1);
   if (made.empty()) return false;
   made_.push_back(std::move(made));
   found->field = Field{name, made_.back()};
+  const auto others = std::next(found);
+  const auto below_head = fields_.begin() + static_cast<std::ptrdiff_t>(head_);
+  if (others < below_head) head_ -= static_cast<std::size_t>(std::count_if(others, below_head, named));
+  fields_.erase(std::remove_if(others, fields_.end(), named), fields_.end());
   return true;
 }
 

@@ -171,7 +171,7 @@ TEST(Headers, Replacements) {
       {"where it stands", "A: 1\r\nSubject: old\r\nB: 2\r\n", "A: 1\r\nSubject: new\r\nB: 2\r\n"},
       {"whatever its case", "sUbJeCt:old\r\nB: 2\r\n", "Subject: new\r\nB: 2\r\n"},
       {"with its folds", "A: 1\r\nSubject: o\r\n\tl\r\n d\r\nB: 2\r\n", "A: 1\r\nSubject: new\r\nB: 2\r\n"},
-      {"the first one alone", "Subject: 1\r\nSubject: 2\r\n", "Subject: new\r\nSubject: 2\r\n"},
+      {"all others go", "Subject: 1\r\nA: 1\r\nsubject: 2\r\n 3\r\nSubject: 4\r\nB: 2\r\n", "Subject: new\r\nA: 1\r\nB: 2\r\n"},
       {"at the end when missing", "A: 1\r\n", "A: 1\r\nSubject: new\r\n"},
       {"into nothing", "", "Subject: new\r\n"},
   };
@@ -203,6 +203,21 @@ std::string arc_order(const std::string& section_text, std::vector<Insertion> in
     if (digit != std::string::npos) order += field.raw[digit];
   }
   return order;
+}
+
+TEST(Headers, AReplacementLeavesAHead) {
+  const HeaderSection section = parse_headers("Subject: 1\r\nsubject: 2\r\nReceived: 3\r\nSubject: 4\r\nB: 5\r\n");
+  HeaderEditor editor(section, nothing(section), 2);
+  EXPECT_TRUE(editor.replace("Subject", "new"));
+  EXPECT_TRUE(editor.insert("X", "1", 1));
+  EXPECT_EQ(editor.bytes(), "Subject: new\r\nReceived: 3\r\nX: 1\r\nB: 5\r\n");
+}
+
+TEST(Headers, AReplacementIsFolded) {
+  const HeaderSection section = parse_headers("");
+  HeaderEditor editor(section, {}, 0);
+  EXPECT_TRUE(editor.replace("Subject", std::string(60, 'a') + " " + std::string(20, 'b')));
+  EXPECT_EQ(editor.bytes(), "Subject: " + std::string(60, 'a') + "\r\n " + std::string(20, 'b') + "\r\n");
 }
 
 TEST(Headers, AnArcSetIsOrderedHoweverItComes) {
@@ -387,6 +402,45 @@ TEST(MakeField, LongLinesAreBroken) {
 
   const std::string long_name = std::string(256, 'N');
   for (const std::string& line : lines_of(make_field(long_name, repeated("word, ", 2000)))) EXPECT_LE(line.size(), 997u);
+}
+
+TEST(MakeField, LinesAreFoldedToAWidth) {
+  const auto a = [](std::size_t n) { return std::string(n, 'a'); };
+  const std::string word = "=?utf-8?Q?" + a(63) + "?=";  // 75, the longest there may be (RFC 2047 2)
+  const std::string half = "=?utf-8?Q?" + a(25) + "?=";  // 37
+  struct Row {
+    std::string name;
+    std::string value;
+    std::vector<std::string> expected;
+  };
+  const Row rows[] = {
+      {"76 fit", a(67), {"Subject: " + a(67)}},
+      {"77 do not", a(68), {"Subject:", " " + a(68)}},
+      {"at the last blank that fits", "b " + a(65) + " c", {"Subject: b " + a(65), " c"}},
+      {"a blank behind the last column", a(67) + " c", {"Subject: " + a(67), " c"}},
+      {"the longest word", word, {"Subject:", " " + word}},
+      {"behind other words", "[SPAM 1.00] " + word, {"Subject: [SPAM 1.00]", " " + word}},
+      {"as many as fit", half + " " + half + " " + half, {"Subject: " + half, " " + half + " " + half}},
+      {"old folds stay", "one\r\n\ttwo\r\n  three", {"Subject: one", "\ttwo", "  three"}},
+      {"old folds stay, and others come",
+       word + "\n\t" + half + " " + half + "\tx",
+       {"Subject:", " " + word, "\t" + half + " " + half, "\tx"}},
+      {"before all blanks", a(60) + " \t " + a(20), {"Subject: " + a(60), " \t " + a(20)}},
+      {"a word that is longer stays whole", "b " + a(100) + " c", {"Subject: b", " " + a(100), " c"}},
+      {"one word of the longest line", a(996), {"Subject:", " " + a(996)}},
+      {"one word beyond any line", a(1000), {"Subject:", " " + a(996), "\t" + a(4)}},
+      {"no line of blanks alone", a(70) + std::string(2000, ' ') + "b", {"Subject:", " " + a(70), " b"}},
+  };
+  for (const Row& row : rows) {
+    EXPECT_THAT(lines_of(make_field("Subject", row.value, encoded_width)), ElementsAreArray(row.expected)) << row.name;
+  }
+  std::string value = word;
+  std::vector<std::string> lines = {"Subject:", " " + word};
+  for (int n = 1; n < 30; ++n) {
+    value += " " + word;
+    lines.push_back(" " + word);
+  }
+  EXPECT_EQ(lines_of(make_field("Subject", value, encoded_width)), lines) << "30 encoded words";
 }
 
 TEST(MakeField, ValuesEndAt32KiB) {
