@@ -11,9 +11,8 @@
 namespace mailbridge::filter {
 namespace {
 
-constexpr std::size_t max_text = 400;                         // as of rspamd's words
-constexpr std::size_t max_subject = 4096;                     // of the original one; what is longer is no subject anybody reads
-constexpr std::string_view spam_subject = "*** SPAM *** %s";  // rspamd's own
+constexpr std::size_t max_text = 400;      // as of rspamd's words
+constexpr std::size_t max_subject = 4096;  // of the original one; what is longer is no subject anybody reads
 
 const ActionRule soft_reject{.what = Do::tempfail, .code = "451", .enhanced = "4.7.1", .default_text = "Try again later"};
 const ActionRule hard_reject{.what = Do::reject, .code = "554", .enhanced = "5.7.1", .default_text = "Spam message rejected"};
@@ -102,11 +101,14 @@ Result<std::pair<std::string, ActionRule>> parse_action(std::string_view text) {
 }
 
 std::string expand_subject(std::string_view subject, std::string_view original, double score) {
+  original = trim(original);
+  if (original.size() > max_subject)
+    original = trim(original.substr(0, std::min(max_subject, original.find_last_of(" \t", max_subject))));
   std::string out;
   for (std::size_t i = 0; i < subject.size(); ++i) {
     const char next = subject[i] == '%' && i + 1 < subject.size() ? subject[i + 1] : '\0';
     if (next == 's') {
-      out += header_line(original, max_subject);
+      out += original;
     } else if (next == 'd') {
       char figures[32];
       std::snprintf(figures, sizeof figures, "%.2f", std::clamp(score, -1e9, 1e9));

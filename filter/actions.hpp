@@ -25,7 +25,11 @@ struct ActionRule {
 //   accept   header [NAME: VALUE]   subject [TEMPLATE]   tempfail [TEXT]   reject [CODE] [X.Y.Z] [TEXT]
 Result<std::pair<std::string, ActionRule>> parse_action(std::string_view text);
 
-// `original` is the subject's value as it stands in the mail. %s stands for it, %d for the score, %% for %.
+// What rspamd makes of a subject unless it is told otherwise (SPAM_SUBJECT in src/libserver/protocol.c).
+inline constexpr std::string_view spam_subject = "*** SPAM *** %s";
+
+// `original` is the subject's value as it stands in the mail. %s stands for it, with its folds, %d for the score, %% for %. Of
+// the original no more than 4 KiB are taken, up to a blank where there is one.
 std::string expand_subject(std::string_view subject, std::string_view original, double score);
 
 class ActionMap {

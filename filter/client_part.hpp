@@ -2,9 +2,10 @@
 //
 //   [X-Spam: Yes]   Received: from …   \tby … id …   [\tfor <…>;]   \tDATE
 //
-// and its last line follows the one that ends in ';'. What the client writes, smtpd counts against its max-message-size, with one
-// byte for each line end. A line with which that is exceeded, and all further ones, it keeps to itself; then it ends the message
-// as usual, and refuses it after the filter has spoken.
+// and its last line follows the one that ends in ';'. A first line of the client's that begins with a blank continues that trace:
+// smtpd refuses it when there is no filter, since 7.5, and does not see it when there is one. What the client writes, smtpd
+// counts against its max-message-size, with one byte for each line end. A line with which that is exceeded, and all further ones,
+// it keeps to itself; then it ends the message as usual, and refuses it after the filter has spoken.
 #pragma once
 
 #include <algorithm>
@@ -17,13 +18,20 @@ class ClientPart {
  public:
   // As smtpd sends it, without unstuffing.
   void line(std::string_view line) {
-    if (where_ != Where::client && is_trace(line)) return;
+    if (where_ != Where::client) {
+      if (is_trace(line)) return;
+    } else if (size_ == 0) {
+      continues_trace_ = line.starts_with(' ') || line.starts_with('\t');
+    }
     size_ += line.size() + 1;
     longest_ = std::max(longest_, line.size());
   }
 
   // With nothing of the client's below a whole trace. What began otherwise is not smtpd's alone.
   bool empty() const { return size_ == 0 && (where_ == Where::client || where_ == Where::start); }
+
+  // Its first line would be a part of smtpd's own Received field.
+  bool continues_trace() const { return continues_trace_; }
 
   // True if smtpd has probably kept a line to itself: what is left of its limit is less than an ordinary line, or than the
   // longest that came.
@@ -43,7 +51,8 @@ class ClientPart {
 
   bool is_trace(std::string_view line) {
     const bool marked = where_ == Where::start && line == "X-Spam: Yes";
-    if (marked) return true;
+    const bool not_yet = where_ == Where::date && line.starts_with("\tfor <");  // the line before ended with somebody's name
+    if (marked || not_yet) return true;
     const bool own = where_ == Where::start ? line.starts_with("Received: ") : line.starts_with('\t');
     if (!own || where_ == Where::date) {
       where_ = Where::client;
@@ -54,6 +63,7 @@ class ClientPart {
   }
 
   Where where_ = Where::start;
+  bool continues_trace_ = false;
   std::size_t size_ = 0;
   std::size_t longest_ = 0;
 };

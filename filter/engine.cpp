@@ -55,6 +55,8 @@ constexpr std::string_view out_of_order = "451 4.3.0 Mail scanning is out of ord
 constexpr std::string_view cut_off = "552 5.3.4 Message is larger than this server takes";
 constexpr std::string_view line_too_long = "554 5.6.0 Message holds a line that is too long";
 constexpr std::string_view head_too_large = "554 5.6.0 Message has a header section that is too large";
+// smtpd's words for it (smtp_session.c, smtp_message_end).
+constexpr std::string_view malformed = "550 5.7.1 Delivery not authorized, message refused: Message is not RFC 2822 compliant";
 constexpr std::string_view no_storage = "451 4.3.1 Not enough storage for the message, try again later";
 
 bool is_local(std::string_view src) { return src.starts_with("unix:") || src == "local"; }
@@ -123,6 +125,7 @@ Engine::Engine(Settings settings, std::uint64_t random) : lines_(max_smtpd_line)
 void Engine::use(Settings settings) {
   settings_ = std::move(settings);
   verifier_.use(settings_.verify);
+  tarpit_.use(2 * settings_.recipients.max_unknown);
   if (registered_ && !asked_about_recipients_ && !settings_.verify.domains.empty())
     note(Level::warn, "--verify is obeyed when smtpd is started again, for only then it can be asked for recipients");
   budget_->limit = settings_.memory;
@@ -251,7 +254,7 @@ void Engine::on_line(std::string_view text, bool cut, TimePoint now) {
       if (session) ++session->tx.envelopes;
     }
     void operator()(const TxRcpt& event) const {
-      if (session) engine.on_tx_rcpt(*session, event);
+      if (session) engine.on_tx_rcpt(*session, event, now);
     }
     void operator()(const ProtocolClient& event) const {
       if (session && istarts_with(event.command, "MAIL")) session->announced = announced_size(event.command);
@@ -335,6 +338,7 @@ void Engine::on_data_line(Session& session, const DataLine& event, bool cut, Tim
   if (!tx.unfit.empty()) return;
   if (!settings_.out_of_order.empty()) return give_up(tx, out_of_order);
   if (cut || event.line.size() > max_dataline) return give_up(tx, line_too_long);
+  if (tx.client_part.continues_trace()) return give_up(tx, malformed);
   tx.longest = std::max(tx.longest, event.line.size());
   if (!tx.message) tx.message = std::make_shared<mail::Message>(budget_);
   tx.message->append_line(unstuffed(event.line));

@@ -178,7 +178,9 @@ void apply(const rspamd::Verdict& verdict, const Plan& plan, HeaderDecision& hea
   for (const auto& signature : verdict.dkim_signatures) insert("DKIM-Signature", signature, order++);
   if (plan.subject) {
     const std::string& own = plan.subject->subject;
-    const std::string subject = own.empty() ? verdict.subject : expand_subject(own, headers.subject(), verdict.score);
+    const std::string subject = own.empty() && !verdict.subject.empty()
+                                    ? verdict.subject
+                                    : expand_subject(own.empty() ? spam_subject : own, headers.subject(), verdict.score);
     if (!subject.empty()) editor.replace("Subject", subject);
   }
   for (const auto& header : plan.marks) {
@@ -192,6 +194,7 @@ void apply(const rspamd::Verdict& verdict, const Plan& plan, HeaderDecision& hea
     if (!said) insert("X-Rspamd-Action", header_line(plan.named, max_error_text), -1);
   }
   if (!plan.not_said.empty()) insert("X-Spam-Answer", plan.not_said, -1);
+  editor.order_arc_sets();
   decision.header_bytes = editor.bytes();
 }
 

@@ -10,6 +10,7 @@ namespace mailbridge::filter {
 namespace {
 
 constexpr std::size_t max_reason = 200;
+constexpr const char* too_early = "quota-status answered before it was asked";
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
@@ -61,13 +62,20 @@ Found found(std::string_view action) {
     }
   }
   if (mailbox != Mailbox::unsure) return {mailbox};
+  if (word.empty()) return {mailbox, "quota-status says nothing"};
   return {mailbox, printable("quota-status says: " + std::string(action), max_reason)};
 }
 
-QuotaStatus::QuotaStatus(std::string_view recipient, std::size_t size, TimePoint until)
-    : request_("request=smtpd_access_policy\nprotocol_state=RCPT\nrecipient=" + std::string(recipient) +
-               "\nsize=" + std::to_string(size) + "\n\n"),
-      until_(until) {}
+QuotaStatus::QuotaStatus(std::string_view recipient, std::size_t size, TimePoint until) : recipient_(recipient), until_(until) {
+  ask(size);
+}
+
+void QuotaStatus::ask(std::size_t size) {
+  size_ = size;
+  request_ =
+      "request=smtpd_access_policy\nprotocol_state=RCPT\nrecipient=" + recipient_ + "\nsize=" + std::to_string(size) + "\n\n";
+  sent_ = 0;
+}
 
 Step QuotaStatus::next(TimePoint) {
   if (result_) return Done{};
@@ -79,9 +87,11 @@ void QuotaStatus::sent(std::size_t n) { sent_ += n; }
 
 void QuotaStatus::receive(std::string_view bytes) {
   if (result_) in_sync_ = false;
-  else if (sent_ < request_.size()) give_up("quota-status answered before it was asked");
+  else if (sent_ < request_.size()) give_up(too_early);
   else lines_.feed(bytes, [this](std::string_view line, bool cut) { on_line(line, cut); });
-  if (!lines_.unfinished().empty()) in_sync_ = false;
+  if (lines_.unfinished().empty()) return;
+  in_sync_ = false;
+  if (!result_ && sent_ < request_.size()) give_up(too_early);
 }
 
 void QuotaStatus::on_line(std::string_view line, bool cut) {
@@ -89,16 +99,24 @@ void QuotaStatus::on_line(std::string_view line, bool cut) {
     in_sync_ = false;  // something follows the end of the reply
     return;
   }
+  if (sent_ < request_.size()) return give_up(too_early);
   if (line.ends_with('\r')) line.remove_suffix(1);
-  if (line.empty() && action_) {
-    result_ = found(*action_);
-    in_sync_ = true;
-    return;
-  }
+  if (line.empty() && action_) return on_reply(*std::exchange(action_, std::nullopt));
   const std::size_t equals = line.find('=');
   if (++count_ > max_lines || cut || equals == 0 || equals == std::string_view::npos)
     return give_up("quota-status answers with something else: is this Dovecot's policy service?");
   if (line.substr(0, equals) == "action" && !action_) action_ = line.substr(equals + 1);
+}
+
+void QuotaStatus::on_reply(std::string_view action) {
+  if (size_ > 1 && trim(action).empty()) {
+    said_nothing_ = true;
+    return ask(1);
+  }
+  result_ = found(action);
+  // What is said of the smallest message holds for a larger one, unless it is welcome.
+  if (said_nothing_ && result_->mailbox == Mailbox::known) result_ = Found{Mailbox::too_large};
+  in_sync_ = true;
 }
 
 void QuotaStatus::end(const Ending& ending) {

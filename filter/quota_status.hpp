@@ -2,7 +2,11 @@
 // a user, and is there room for a message of this size?
 //
 //   asking ──► awaiting ──► done        we speak first; an empty line ends either side's words, and the connection may be used
-//                                       again
+//     ▲            │                    again
+//     └────────────┘                    once, and for the smallest message, when a larger one was answered with nothing
+//
+// Dovecot 2.4 says nothing at all (`action=`) about a message that is larger than the whole quota, unless quota_status_toolarge
+// is set. Whether that is the reason shows when the smallest message is welcome.
 //
 // Its replies are settings, so the enhanced code tells more than the code, and the words are a last resort. Dovecot remembers the
 // size of the last question on a connection, so it is always told one; it takes 0 for 1.
@@ -19,7 +23,7 @@
 
 namespace mailbridge::filter {
 
-// What follows "action=": a word or code of Postfix's access(5), and text.
+// What follows "action=": a word or code of Postfix's access(5), and text. Unsure when it is empty or unknown.
 Found found(std::string_view action);
 
 class QuotaStatus {
@@ -39,12 +43,17 @@ class QuotaStatus {
   bool stale() const { return stale_; }
 
  private:
+  void ask(std::size_t size);
   void on_line(std::string_view line, bool cut);
+  void on_reply(std::string_view action);
   void give_up(std::string why);
 
   static constexpr std::size_t max_line = 2048;  // of a reply; one is enough for any text of access(5)
   static constexpr std::size_t max_lines = 20;
 
+  std::string recipient_;
+  std::size_t size_ = 0;       // asked about
+  bool said_nothing_ = false;  // about a larger one
   std::string request_;
   std::size_t sent_ = 0;
   TimePoint until_;

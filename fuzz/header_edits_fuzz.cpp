@@ -174,13 +174,15 @@ class Expected {
         allowed_.insert(mail::make_field(name, value));
       }
     }
-    if (verdict.action == "rewrite subject" && !verdict.no_action && !verdict.subject.empty()) {
-      for (std::size_t i = 0; i < fields_.size(); ++i) {
-        if (!iequals(fields_[i].name, "Subject") || removed_.contains(i)) continue;
+    if (verdict.action == "rewrite subject" && !verdict.no_action) {
+      std::string_view old;
+      for (std::size_t i = fields_.size(); i-- > 0;) {
+        if (!iequals(fields_[i].name, "Subject")) continue;
         removed_.insert(i);
-        break;
+        old = mail::raw_value(fields_[i]);
       }
-      want("Subject", verdict.subject);
+      const std::string made = verdict.subject.empty() ? filter::expand_subject(filter::spam_subject, old, 0) : verdict.subject;
+      wanted_.insert(mail::make_field("Subject", made, mail::encoded_width));
     }
     allowed_.insert(mail::make_field("X-Rspamd-Action", header_line(verdict.action, 200)));
   }

@@ -1,6 +1,8 @@
 #include "mail/headers.hpp"
 
 #include <algorithm>
+#include <array>
+#include <map>
 #include <unordered_map>
 
 #include "base/text.hpp"
@@ -50,7 +52,7 @@ std::string cleaned(std::string_view piece) {
   return line;
 }
 
-void append_folded(std::string& out, std::string line) {
+void append_broken(std::string& out, std::string line) {
   while (line.size() > max_line) {
     if (const std::size_t text = line.find_first_not_of(" \t"); text > 1) {  // or a broken line could be blanks alone
       line.erase(0, text - 1);
@@ -64,6 +66,47 @@ void append_folded(std::string& out, std::string line) {
   }
   out += line;
   out += "\r\n";
+}
+
+// The last blank behind a word that leaves at most `width` bytes before it, or else the first one; npos when there is none.
+std::size_t fold_at(std::string_view line, std::size_t width) {
+  std::size_t at = std::string_view::npos;
+  for (std::size_t i = line.find_first_not_of(" \t"); i < line.size(); ++i) {
+    if (!is_blank(line[i]) || is_blank(line[i - 1])) continue;
+    if (i > width) return std::min(at, i);
+    at = i;
+  }
+  return at;
+}
+
+void append_folded(std::string& out, std::string_view line, std::size_t width) {
+  while (line.size() > width) {
+    const std::size_t at = fold_at(line, width);
+    if (at == std::string_view::npos) break;
+    append_broken(out, std::string(line.substr(0, at)));
+    line.remove_prefix(at);
+  }
+  append_broken(out, std::string(line));
+}
+
+// A set of ARC from the top.
+constexpr std::array<std::string_view, 3> arc_names = {"ARC-Seal", "ARC-Message-Signature", "ARC-Authentication-Results"};
+
+// The place of a field in its set; arc_names.size() for one that is not of ARC.
+std::size_t arc_rank(std::string_view name) {
+  const auto found = std::find_if(arc_names.begin(), arc_names.end(), [&](std::string_view one) { return iequals(one, name); });
+  return static_cast<std::size_t>(found - arc_names.begin());
+}
+
+// What its tag `i` says; empty when there is none.
+std::string_view arc_instance(std::string_view value) {
+  while (!value.empty()) {
+    const std::string_view tag = value.substr(0, value.find(';'));
+    value.remove_prefix(std::min(value.size(), tag.size() + 1));
+    const std::size_t equals = tag.find('=');
+    if (equals != std::string_view::npos && trim(tag.substr(0, equals)) == "i") return trim(tag.substr(equals + 1));
+  }
+  return {};
 }
 
 }  // namespace
@@ -98,7 +141,7 @@ HeaderSection parse_headers(std::string_view message) {
   return section;
 }
 
-std::string make_field(std::string_view name, std::string_view value) {
+std::string make_field(std::string_view name, std::string_view value, std::size_t width) {
   std::string out;
   if (!is_name(name)) return out;
   if (value.size() > max_value) value = value.substr(0, sequence_start(value, max_value));
@@ -116,11 +159,11 @@ std::string make_field(std::string_view name, std::string_view value) {
       first = false;
       continue;
     }
-    append_folded(out, std::move(line));
+    append_folded(out, line, width);
     line = is_blank(piece[0]) ? "" : "\t";
     line += piece;
   }
-  append_folded(out, std::move(line));
+  append_folded(out, line, width);
   return out;
 }
 
@@ -128,12 +171,15 @@ HeaderEditor::HeaderEditor(const HeaderSection& section, const std::vector<bool>
   for (std::size_t i = 0; i < section.fields.size(); ++i) {
     if (doomed[i]) continue;
     if (i < head) ++head_;
-    fields_.push_back(section.fields[i]);
+    fields_.push_back({section.fields[i], false});
   }
 }
 
 bool HeaderEditor::insert(std::string_view name, std::string_view value, int order) {
-  std::string made = make_field(name, value);
+  return place(name, make_field(name, value), order);
+}
+
+bool HeaderEditor::place(std::string_view name, std::string made, int order) {
   if (made.empty()) return false;
   const std::size_t size = fields_.size();
   std::size_t at = 0;
@@ -146,26 +192,47 @@ bool HeaderEditor::insert(std::string_view name, std::string_view value, int ord
     at = from_end < size ? size - from_end : 0;
   }
   made_.push_back(std::move(made));
-  fields_.insert(fields_.begin() + static_cast<std::ptrdiff_t>(at), Field{name, made_.back()});
+  fields_.insert(fields_.begin() + static_cast<std::ptrdiff_t>(at), Placed{{name, made_.back()}, true});
   return true;
 }
 
 bool HeaderEditor::replace(std::string_view name, std::string_view value) {
-  const auto found = std::find_if(fields_.begin(), fields_.end(), [&](const Field& field) { return iequals(field.name, name); });
-  if (found == fields_.end()) return insert(name, value, -1);
-  std::string made = make_field(name, value);
+  const auto named = [&](const Placed& one) { return iequals(one.field.name, name); };
+  const auto found = std::find_if(fields_.begin(), fields_.end(), named);
+  std::string made = make_field(name, value, encoded_width);
+  if (found == fields_.end()) return place(name, std::move(made), -1);
   if (made.empty()) return false;
   made_.push_back(std::move(made));
-  *found = Field{name, made_.back()};
+  found->field = Field{name, made_.back()};
+  const auto others = std::next(found);
+  const auto below_head = fields_.begin() + static_cast<std::ptrdiff_t>(head_);
+  if (others < below_head) head_ -= static_cast<std::size_t>(std::count_if(others, below_head, named));
+  fields_.erase(std::remove_if(others, fields_.end(), named), fields_.end());
   return true;
+}
+
+void HeaderEditor::order_arc_sets() {
+  std::map<std::string_view, std::vector<Field*>> sets;  // by instance, from the top
+  for (Placed& one : fields_) {
+    if (!one.inserted || arc_rank(one.field.name) == arc_names.size()) continue;
+    const std::string_view instance = arc_instance(raw_value(one.field));
+    if (!instance.empty()) sets[instance].push_back(&one.field);
+  }
+  for (const auto& [instance, places] : sets) {
+    std::vector<Field> fields;
+    for (const Field* place : places) fields.push_back(*place);
+    std::stable_sort(fields.begin(), fields.end(),
+                     [](const Field& a, const Field& b) { return arc_rank(a.name) < arc_rank(b.name); });
+    for (std::size_t i = 0; i < places.size(); ++i) *places[i] = fields[i];
+  }
 }
 
 std::string HeaderEditor::bytes() const {
   std::size_t size = 0;
-  for (const Field& field : fields_) size += field.raw.size();
+  for (const Placed& one : fields_) size += one.field.raw.size();
   std::string out;
   out.reserve(size);
-  for (const Field& field : fields_) out += field.raw;
+  for (const Placed& one : fields_) out += one.field.raw;
   return out;
 }
 

@@ -31,9 +31,13 @@ HeaderSection parse_headers(std::string_view message);
 
 // A field as it is sent, its lines ended by CRLF. `value` may be folded with any newline style: each of its lines becomes a line
 // of the field (a continuation without a leading blank gets a tab, one without text is dropped), control bytes and trailing
-// blanks go, and every line stays below 998 bytes (RFC 5322 2.1.1). What is beyond 32 KiB of `value` is left out. Empty when
+// blanks go, and every line stays below 998 bytes (RFC 5322 2.1.1). A line longer than `width` is folded before its blanks, which
+// changes nothing of the value; a word that is longer stays whole. What is beyond 32 KiB of `value` is left out. Empty when
 // `name` is no field name (RFC 5322 3.6.8: printable ASCII but ':', 1 to 256 bytes).
-std::string make_field(std::string_view name, std::string_view value);
+std::string make_field(std::string_view name, std::string_view value, std::size_t width = std::string_view::npos);
+
+// The width of a line with an encoded word (RFC 2047 2).
+inline constexpr std::size_t encoded_width = 76;
 
 // The header section as it will leave. First all removals, then additions.
 class HeaderEditor {
@@ -49,13 +53,24 @@ class HeaderEditor {
   // down. False for a name that is none.
   bool insert(std::string_view name, std::string_view value, int order);
 
-  // Replaces the first field of that name, or adds one at the end.
+  // In place of all fields of that name, where the first one stood, or at the end; folded to encoded_width.
   bool replace(std::string_view name, std::string_view value);
+
+  // After all insertions: of those that belong to one ARC set (RFC 8617 4.1: the same `i=`), ARC-Seal gets the topmost of the
+  // places they have, then comes ARC-Message-Signature, then ARC-Authentication-Results. Some receivers want this order, and
+  // rspamd before 4.1.0 names the fields in any.
+  void order_arc_sets();
 
   std::string bytes() const;
 
  private:
-  std::deque<Field> fields_;  // insertions are near one of its ends
+  struct Placed {
+    Field field;
+    bool inserted;
+  };
+  bool place(std::string_view name, std::string made, int order);
+
+  std::deque<Placed> fields_;  // insertions are near one of its ends
   std::deque<std::string> made_;
   std::size_t head_ = 0;
 };

@@ -148,14 +148,20 @@ std::optional<std::string> as_submitted(std::string_view head, const Submission&
   return out;
 }
 
+// The date follows the first line that ends in ';', unless that ends with somebody's name and another one comes before the date.
+// A client whose first line begins with a blank continues the field.
 std::string_view received_date(std::string_view head, std::string_view msgid) {
   for (const Field& field : parse_headers(head).fields) {
     if (!iequals(field.name, "Received")) continue;
     const std::size_t id = field.raw.find(" id " + std::string(msgid));
-    const std::size_t semicolon = field.raw.rfind(';');
-    if (msgid.empty() || id == std::string_view::npos || semicolon == std::string_view::npos || semicolon < id) return {};
-    const std::string_view date = trim(field.raw.substr(semicolon + 1));
-    return date.size() <= max_date ? date : std::string_view{};
+    if (msgid.empty() || id == std::string_view::npos) return {};
+    for (std::size_t lf = field.raw.find('\n', id); lf != std::string_view::npos; lf = field.raw.find('\n', lf + 1)) {
+      const std::string_view next = field.raw.substr(lf + 1);
+      if (!trim(field.raw.substr(0, lf)).ends_with(';') || next.starts_with("\tfor <")) continue;
+      const std::string_view date = trim(next.substr(0, next.find('\n')));
+      return date.size() <= max_date ? date : std::string_view{};
+    }
+    return {};
   }
   return {};
 }

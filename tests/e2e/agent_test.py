@@ -40,6 +40,18 @@ class ScansAtDelivery(StackTest):
         eventually(lambda: [line for line in self.stack.rspamd_log()
                             if "ip: 192.0.2.99" in line and "rcpts: <alice@example.org>" in line], "rspamd logs the client")
 
+    def test_rspamd_is_told_nothing_that_the_client_appends(self):
+        """To smtpd's own field: OpenSMTPD before 7.5 takes a first line that begins with a blank."""
+        forged = b"\tby mail.example.org (OpenSMTPD) with ESMTPSA id 1 auth=yes user=root; Mon, 1 Jan 1990 00:00:00 +0000\r\n"
+        mail = message("whose name is it", extra=forged)
+        if self.send(mail).final.code == 550:
+            self.skipTest("this smtpd refuses it")
+        self.stack.wait_mail("alice@example.org", b"Subject: whose name is it\n")
+        message_id = header(mail, b"Message-ID")[0].decode()
+        line = eventually(lambda: [line for line in self.stack.rspamd_log() if f"id: {message_id}," in line], "rspamd logs the mail")[0]
+        self.assertIn("ip: 192.0.2.99", line)
+        self.assertNotIn("user:", line)
+
     def test_spam_is_marked_and_not_bounced(self):
         for word, answer in (("junk", []), ("spam", [b"554 5.7.1 Spam message rejected"])):
             self.accepted(message(f"[{word}] buy", to="bob@example.org"), to="bob@example.org")

@@ -189,6 +189,10 @@ class Actions(DecidingTest):
         stored = self.stack.wait_mail("alice@example.org", b"[junk] mapped")
         self.assertRegex(header(stored, b"Subject")[0], rb"^\[\d+\.\d\d\] \[junk\] mapped$")
         self.assertEqual(header(stored, b"X-Spam"), [])
+        self.accepted(message("=?utf-8?B?R3LDvMOfZSBh?=\r\n =?utf-8?B?dXMgS8O2bG4g8J+YgA==?=\r\n\t=?iso-8859-1?Q?_caf=E9_[junk]?="))
+        stored = self.stack.wait_mail("alice@example.org", b"R3LDvMOfZSBh")
+        self.assertRegex(stored, rb"\nSubject: \[\d+\.\d\d\] =\?utf-8\?B\?R3LDvMOfZSBh\?=\n =\?utf-8\?B\?dXMgS8O2bG4g8J\+YgA==\?=\n"
+                                 rb"\t=\?iso-8859-1\?Q\?_caf=E9_\[junk\]\?=\n")
         self.accepted(message("[discard] mapped", extra=b"X-Discard: forged\r\n"))
         stored = self.stored("[discard] mapped")
         self.assertEqual(header(stored, b"X-Discard"), [b"wanted"])

@@ -1,22 +1,33 @@
-"""Mail that leaves: signed at the filter, changed by smtpd, relayed, and verified by rspamd as a stranger would."""
+"""Mail that leaves: signed at the filter, changed by smtpd, relayed, and verified by rspamd as a stranger would. And mail that
+comes in, sealed with ARC, as dkimpy sees it."""
 
 import json
+import os
 import re
+import signal
 import textwrap
+from pathlib import Path
+
+import dkim
 
 from smtp import Sink, message
-from stack import CLIENT4, SINK, StackError, StackTest, enter, eventually, header, main, run
+from stack import CLIENT4, SINK, StackError, StackTest, descendants, enter, eventually, header, main, run
 
 PORT = 2525
 
 
 def key():
-    """(private key, dnsmasq line that publishes the public one)."""
+    """(private key, the record of the public one)."""
     text = run("rspamadm", "dkim_keygen", "-d", "example.org", "-s", "test", "-b", "2048")
     private = re.search(r"-----BEGIN.*?-----END[^-]*-----\n", text, re.S).group()
     record = "".join(re.findall(r'"([^"]*)"', text[text.index(private) + len(private):]))
+    return private, record
+
+
+def published(record):
+    """The line of dnsmasq."""
     pieces = ",".join(f'"{piece}"' for piece in textwrap.wrap(record, 250, break_on_hyphens=False, drop_whitespace=False))
-    return private, f"txt-record=test._domainkey.example.org,{pieces}\n"
+    return f"txt-record=test._domainkey.example.org,{pieces}\n"
 
 
 class OutboundTest(StackTest):
@@ -66,8 +77,47 @@ class OutboundTest(StackTest):
         self.assertEqual(header(stored, b"DKIM-Signature"), [])
 
 
+ARC = ["ARC-Seal", "ARC-Message-Signature", "ARC-Authentication-Results"]
+
+
+class ArcTest(StackTest):
+    """rspamd before 4.1.0 names the three fields in any order, and in another one when it has read its configuration again."""
+
+    def restart_worker(self):
+        worker = self.worker()
+        os.kill(self.stack.rspamd.process.pid, signal.SIGHUP)
+        eventually(lambda: self.worker() not in (None, worker), "rspamd starts another worker")
+
+    def worker(self):
+        for pid in descendants(self.stack.rspamd.process.pid):
+            if b"rspamd: normal process" in Path("/proc", str(pid), "cmdline").read_bytes():
+                return pid
+        return None
+
+    def order_of_rspamd(self, mail):
+        status, body = self.stack.scan(mail, f"IP: {CLIENT4}\r\nFrom: a@client.example.net\r\nRcpt: alice@example.org\r\n"
+                                             "Flags: milter\r\n")
+        self.assertEqual(status, 200)
+        return [name for name in json.loads(body)["milter"]["add_headers"] if name in ARC]
+
+    def test_each_set_is_in_order_and_valid(self):
+        orders = set()
+        for n in range(20):
+            self.restart_worker()
+            mail = message(f"sealed {n}")
+            orders.add(" ".join(self.order_of_rspamd(mail)))
+            self.accepted(mail)
+            stored = self.stack.wait_mail("alice@example.org", b"Subject: sealed %d\n" % n)
+            names = re.findall(r"^([\w-]+):", stored.partition(b"\n\n")[0].decode(), re.M)
+            self.assertEqual([name for name in names if name in ARC], ARC)
+            status, sets, reason = dkim.arc_verify(stored, dnsfunc=lambda *_, **__: record.encode())
+            self.assertEqual((status, len(sets)), (dkim.CV_Pass, 1), reason)
+        print("rspamd's own orders:", *orders, sep="\n  ", flush=True)
+
+
 if __name__ == "__main__":
     private, record = key()
+    domain = 'domain { example.org { path = "/etc/rspamd/dkim/test.key"; selector = "test"; } }\n'
     relay = f'action "outbound" relay host smtp+notls://{SINK}:{PORT}'
 
     def relay_to_sink(text):
@@ -77,6 +127,6 @@ if __name__ == "__main__":
 
     enter()
     sink = Sink((SINK, PORT))
-    main(smtpd_conf=relay_to_sink, dns=record, rspamd={
+    main(smtpd_conf=relay_to_sink, dns=published(record), rspamd={
         "dkim/test.key": private,
-        "local.d/dkim_signing.conf": 'domain { example.org { path = "/etc/rspamd/dkim/test.key"; selector = "test"; } }\n'})
+        "local.d/dkim_signing.conf": domain, "local.d/arc.conf": domain})

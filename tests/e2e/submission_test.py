@@ -10,7 +10,7 @@ import re
 
 import dkim
 
-from outbound_test import key
+from outbound_test import key, published
 from smtp import Session, Sink
 from stack import CLIENT4, SERVER4, SINK, StackTest, enter, eventually, header, main, run
 
@@ -183,10 +183,10 @@ def smtpd_conf(text):
 
 if __name__ == "__main__":
     private, record = key()
-    public = "".join(re.findall(r'"([^"]*)"', record)).encode()
+    public = record.encode()
     enter()
     sink = Sink((SINK, PORT))
-    main(smtpd_conf=smtpd_conf, filter_options=OPTIONS, dns=record, rspamd={
+    main(smtpd_conf=smtpd_conf, filter_options=OPTIONS, dns=published(record), rspamd={
         "dkim/test.key": private,
         "local.d/dkim_signing.conf": f'sign_networks = ["{SERVER4}/32"];\nsign_headers = "{SIGNED}";\n'
                                      'domain { example.org { path = "/etc/rspamd/dkim/test.key"; selector = "test"; } }\n'})

@@ -1,6 +1,10 @@
 """Each of rspamd's verdicts, seen by the SMTP client and in the mailbox."""
 
+import re
 import subprocess
+from base64 import b64encode
+from email import message_from_bytes
+from email.policy import default
 
 from smtp import message
 from stack import CLIENT6, LIBEXEC, SERVER6, StackTest, header, main
@@ -53,6 +57,17 @@ class VerdictsTest(StackTest):
         subjects = header(stored, b"Subject")
         self.assertEqual(len(subjects), 1)
         self.assertRegex(subjects[0], rb"^\*\*\* SPAM \*\*\* \[subject\]\s+folded$")
+
+    def test_rewritten_subject_of_encoded_words(self):
+        subject = "[subject] " + " ".join(["Grüße aus Köln"] * 20)
+        encoded = "\r\n ".join(f"=?utf-8?B?{b64encode(subject[at:at + 18].encode()).decode()}?=" for at in range(0, len(subject), 18))
+        self.accepted(message(encoded + "\r\nSubject: and another one", b"many encoded words\r\n"))
+        stored = self.stack.wait_mail("alice@example.org", b"many encoded words")
+        raw = re.findall(rb"^Subject:[^\n]*(?:\n[ \t][^\n]*)*", stored.partition(b"\n\n")[0], re.M)
+        self.assertEqual(len(raw), 1)
+        self.assertGreater(raw[0].count(b"=?"), 5, raw)
+        self.assertLessEqual(max(map(len, raw[0].split(b"\n"))), 76, raw[0])
+        self.assertEqual(message_from_bytes(stored, policy=default)["Subject"], "*** SPAM *** " + subject)
 
     def test_actions_that_smtpd_lacks_are_marked_for_sieve(self):
         for action in ("discard", "hold"):

@@ -5,12 +5,13 @@ usage: verify_test.py quota-status|lmtp
 
 import shutil
 import sys
+import threading
 import time
 import unittest
 from pathlib import Path
 
 from smtp import message
-from stack import LMTP_FOR_FILTER, QUOTA_STATUS, StackTest, eventually, main
+from stack import CLIENT6, LMTP_FOR_FILTER, QUOTA_STATUS, SERVER6, StackTest, connect, eventually, main
 
 BACKEND = sys.argv.pop(1)
 ENDPOINT = {"quota-status": "--quota-status unix:/run/dovecot/quota-status", "lmtp": "--lmtp /run/dovecot/lmtp-filter"}[BACKEND]
@@ -26,6 +27,11 @@ OURS = [UNKNOWN, FULL, NO_ROOM, UNVERIFIED, GUESSED]
 CATCH_ALL = """userdb {
   driver = passwd-file
   args = username_format=@%d /etc/dovecot/catch-all
+}
+"""
+# As by default in Dovecot 2.4: nothing is said of a message that is larger than the whole quota.
+SILENT = """plugin {
+  quota_status_toolarge =
 }
 """
 # smtpd leaves example.org and any.example to Dovecot; of example.net it knows an alias.
@@ -46,14 +52,22 @@ def prepare(stack):
     Path("/etc/dovecot/catch-all").write_text("@any.example::5000:5000::/var/mail/vhosts/any.example/all::\n")
     for user in ("dave", "erin", "fred", "gina"):
         stack.add_user(f"{user}@example.org")
-    for user in ("full", "small", "tiny"):
+    for user in ("full", "half", "small", "tiny"):
         stack.add_user(f"{user}@example.org", "userdb_quota_rule=*:storage=8K")
-    mailbox = stack.maildir("full@example.org")
-    for part in ("cur", "new", "tmp"):
-        (mailbox / part).mkdir(parents=True)
-    (mailbox / "cur/1.1.host:2,S").write_bytes(b"Subject: large\n\n" + b"x" * 20000)
-    for path in [mailbox.parent, mailbox, *mailbox.rglob("*")]:
-        shutil.chown(path, "vmail", "vmail")
+    for user, size in (("full", 20000), ("half", 4000)):
+        mailbox = stack.maildir(f"{user}@example.org")
+        for part in ("cur", "new", "tmp"):
+            (mailbox / part).mkdir(parents=True)
+        (mailbox / "cur/1.1.host:2,S").write_bytes(b"Subject: large\n\n" + b"x" * size)
+        for path in [mailbox.parent, mailbox, *mailbox.rglob("*")]:
+            shutil.chown(path, "vmail", "vmail")
+
+
+def policy(recipient, size):
+    """What quota-status itself says."""
+    with connect("/run/dovecot/quota-status") as peer:
+        peer.sendall(f"request=smtpd_access_policy\nprotocol_state=RCPT\nrecipient={recipient}\nsize={size}\n\n".encode())
+        return peer.makefile().readline().rstrip("\n")
 
 
 class VerifyTest(StackTest):
@@ -121,8 +135,16 @@ class VerifyTest(StackTest):
 
     @unittest.skipIf(BACKEND == "lmtp", "a probe says nothing about sizes")
     def test_too_large_by_its_announced_size(self):
+        self.assertEqual(policy("half@example.org", 6000), "action=552 5.2.2 Dovecot has no room")
+        self.assertEqual(self.rcpt("half@example.org", "dave@example.org", size=6000), [NO_ROOM, "accepted"])
         self.assertEqual(self.rcpt("small@example.org", "dave@example.org", size=20000), [NO_ROOM, "accepted"])
         self.assertEqual(self.rcpt("small@example.org", size=2000), ["accepted"])
+
+    @unittest.skipIf(BACKEND == "lmtp", "a probe says nothing about sizes")
+    def test_larger_than_the_quota_when_dovecot_says_nothing_of_it(self):
+        self.assertEqual(policy("small@example.org", 20000), "action=")
+        self.assertEqual(policy("small@example.org", 2000), "action=DUNNO")
+        self.assertEqual(self.rcpt("small@example.org", size=20000), [NO_ROOM])
 
     @unittest.skipIf(BACKEND == "lmtp", "a probe says nothing about sizes")
     def test_too_large_at_the_end_of_data(self):
@@ -207,6 +229,44 @@ class VerifyTest(StackTest):
             with self.assertRaises(ConnectionError):
                 session.command("NOOP")
 
+    def guess(self, until, answers, number):
+        """What a guesser does: asks for one after the other, and comes back when it is thrown out."""
+        while time.monotonic() < until:
+            with self.stack.session() as session:
+                session.command("MAIL FROM:<sender@client.example.net>")
+                for n in range(20):
+                    try:
+                        reply = session.command(f"RCPT TO:<guess-{number}-{time.monotonic_ns()}@example.org>")
+                    except ConnectionError:
+                        break
+                    answers.append(reply.text)
+                    if reply.code == 421 or time.monotonic() > until:
+                        break
+
+    def test_twenty_connections_guess_no_faster_than_one(self):
+        self.with_options("--max-unknown 10")
+        self.assertEqual(self.rcpt("erin@example.org"), ["accepted"])
+        begun, answers = time.monotonic(), []
+        guessers = [threading.Thread(target=self.guess, args=(begun + 20, answers, number)) for number in range(20)]
+        for guesser in guessers:
+            guesser.start()
+        # Somebody else is not slowed, and who has the same address gets a true answer about who exists.
+        other = time.monotonic()
+        self.assertEqual(self.rcpt("erin@example.org", "nobody@example.org", source=CLIENT6, address=(SERVER6, 25)),
+                         ["accepted", UNKNOWN])
+        other = time.monotonic() - other
+        for _ in range(3):
+            self.assertEqual(self.rcpt("erin@example.org"), ["accepted"])
+        for guesser in guessers:
+            guesser.join()
+        took = time.monotonic() - begun
+        self.assertLessEqual(set(answers), {UNKNOWN, GUESSED})
+        self.assertGreater(answers.count(UNKNOWN), 20)
+        self.assertLessEqual(answers.count(UNKNOWN), 20 + took + 1)
+        self.stack.wait_log("ip=192.0.2.99 note=.too many unknown recipients: answered slower", self.since)
+        print(f"{answers.count(UNKNOWN)} guesses answered in {took:.1f} s, {answers.count(GUESSED)} times 421; "
+              f"another address waits for {other * 1000:.0f} ms", flush=True)
+
     def test_a_thousand_guesses_cost_nobody_who_is_known(self):
         self.with_options("--max-unknown 0 --unverified tempfail")
         self.assertEqual(self.rcpt("erin@example.org"), ["accepted"])
@@ -218,4 +278,4 @@ class VerifyTest(StackTest):
 
 
 if __name__ == "__main__":
-    main(filter_options=OPTIONS, smtpd_conf=smtpd_conf, prepare=prepare, dovecot=LMTP_FOR_FILTER + QUOTA_STATUS + CATCH_ALL)
+    main(filter_options=OPTIONS, smtpd_conf=smtpd_conf, prepare=prepare, dovecot=LMTP_FOR_FILTER + QUOTA_STATUS + SILENT + CATCH_ALL)

@@ -92,10 +92,14 @@ TEST(Action, SaysWhatIsWrong) {
 }
 
 TEST(Subject, IsMadeFromTheOldOne) {
-  EXPECT_EQ(expand_subject("*** SPAM *** %s", " hello\r\n folded\r\n", 7.5), "*** SPAM *** hello folded");
+  EXPECT_EQ(expand_subject("*** SPAM *** %s", " hello\r\n folded\r\n", 7.5), "*** SPAM *** hello\r\n folded");
   EXPECT_EQ(expand_subject("[%d] %s %% %x %", "a%s", -1), "[-1.00] a%s % %x %");
   EXPECT_EQ(expand_subject("spam: %s", "", 0), "spam:");
   EXPECT_EQ(expand_subject("%s", std::string(10'000, 'x'), 0).size(), 4096U);
+  const std::string fits(4096, 'x');
+  EXPECT_EQ(expand_subject("%s", fits, 0), fits);
+  EXPECT_EQ(expand_subject("%s", "one\r\n\t" + fits, 0), "one") << "an encoded word is of no use when it is cut";
+  EXPECT_EQ(expand_subject("%s", fits + " two", 0), fits);
 }
 
 }  // namespace

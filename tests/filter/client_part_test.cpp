@@ -37,6 +37,37 @@ TEST(ClientPart, IsWhatFollowsSmtpdsTrace) {
   for (const Row& row : rows) EXPECT_EQ(part(row.lines).empty(), row.empty) << row.story;
 }
 
+TEST(ClientPart, MayContinueSmtpdsTrace) {
+  struct Row {
+    std::string story;
+    std::vector<std::string> lines;  // below "Received: from a"
+    bool continues;
+  };
+  const Row rows[] = {
+      {"a tab", {"\tby us id 1;", "\tSun", "\tX-Spam: No"}, true},
+      {"a blank", {"\tby us id 1;", "\tSun", " by evil"}, true},
+      {"a blank alone", {"\tby us id 1;", "\tSun", " "}, true},
+      {"with one recipient", {"\tby us id 1", "\tfor <a@example.org>;", "\tSun", "\t"}, true},
+      {"as if it were one", {"\tby us id 1;", "\tSun", "\tfor <a@example.org>;", "\tSun", "Subject: x"}, true},
+      {"a user's name that ends so", {"\tby us id 1 auth=yes user=a;", "\tfor <a@example.org>;", "\tSun", "Subject: x"}, false},
+      {"the same, continued", {"\tby us id 1 auth=yes user=a;", "\tfor <a@example.org>;", "\tSun", "\tx"}, true},
+      {"the same for several", {"\tby us id 1 auth=yes user=a;;", "\tSun", "\tx"}, true},
+      {"a field", {"\tby us id 1;", "\tSun", "Subject: x"}, false},
+      {"its second line", {"\tby us id 1;", "\tSun", "Subject: x", "\ty"}, false},
+      {"an empty line", {"\tby us id 1;", "\tSun", "", " indented"}, false},
+      {"a stuffed dot", {"\tby us id 1;", "\tSun", "..", " y"}, false},
+      {"nothing", {"\tby us id 1;", "\tSun"}, false},
+  };
+  for (const Row& row : rows) {
+    std::vector<std::string> lines = {"Received: from a"};
+    lines.insert(lines.end(), row.lines.begin(), row.lines.end());
+    EXPECT_EQ(part(lines).continues_trace(), row.continues) << row.story;
+    lines.insert(lines.begin(), "X-Spam: Yes");
+    EXPECT_EQ(part(lines).continues_trace(), row.continues) << row.story << ", marked";
+  }
+  EXPECT_FALSE(part({"X-Other: filter", "Received: from a", "\tby us id 1;", "\tSun", "\tx"}).continues_trace());
+}
+
 TEST(ClientPart, MayBeCutWhereAnotherLineWouldNotFit) {
   const std::vector<std::string> trace = {"Received: from a", "\tby us id 1;", "\tSun"};
   std::vector<std::string> lines = trace;

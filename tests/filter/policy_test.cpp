@@ -101,7 +101,6 @@ TEST(Policy, ActionsAreCarriedOutAsTheMilterDoes) {
               v.spam_headers = {{"X-Junk", "maybe", -1}};
             }),
        "", ""},
-      {"rewrite subject without a subject", verdict("rewrite subject"), "", ""},
   };
   for (const Row& row : rows) {
     const Decision decision = decide(message, row.verdict, {}, own);
@@ -118,8 +117,33 @@ TEST(Policy, TheSubjectIsReplacedWithItsFoldsOrAdded) {
   EXPECT_EQ(headers(message, v),
             "Received: from a by mx.example.org\r\n\tid 1\r\nFrom: a@example.net\r\nSubject: *** SPAM *** hello\r\n");
   EXPECT_EQ(headers("Received: x\r\nFrom: a\r\n\r\n", v), "Received: x\r\nFrom: a\r\nSubject: *** SPAM *** hello\r\n");
-  EXPECT_EQ(headers("Received: x\r\nSUBJECT:a\r\nSubject: b\r\n\r\n", v),
-            "Received: x\r\nSubject: *** SPAM *** hello\r\nSubject: b\r\n");
+  EXPECT_EQ(headers("Received: x\r\nSUBJECT:a\r\nSubject: b\r\n\r\n", v), "Received: x\r\nSubject: *** SPAM *** hello\r\n")
+      << "there is one when it is read, too";
+}
+
+TEST(Policy, WithoutASubjectInTheReplyItIsMadeAsRspamdDoes) {
+  const Verdict v = verdict("rewrite subject");
+  EXPECT_EQ(headers("Received: x\r\nSubject: hello\r\n folded\r\nFrom: a\r\nSubject: b\r\n\r\n", v),
+            "Received: x\r\nSubject: *** SPAM *** hello\r\n folded\r\nFrom: a\r\n");
+  EXPECT_EQ(headers("Received: x\r\n\r\n", v), "Received: x\r\nSubject: *** SPAM ***\r\n");
+}
+
+TEST(Policy, NoLineOfAChangedSubjectIsLongerThanEncodedWordsMayHave) {
+  const std::string old =
+      "Subject: =?utf-8?B?R3LDvMOfZSBh?=\r\n =?utf-8?B?dXMgS8O2bG4g8J+YgA==?=\r\n\t=?iso-8859-1?Q?_caf=E9?=\r\n";
+  Verdict scored = verdict("add header");
+  scored.score = 12.34;
+  Policy policy;
+  auto [name, rule] = parse_action("add header=subject [SPAM %d] %s").value();
+  policy.actions.set(name, rule);
+  EXPECT_EQ(decide("Received: x\r\n" + old + "\r\n", scored, policy, Enforcement::all, own).header_bytes,
+            "Received: x\r\nSubject: [SPAM 12.34] =?utf-8?B?R3LDvMOfZSBh?=\r\n =?utf-8?B?dXMgS8O2bG4g8J+YgA==?=\r\n"
+            "\t=?iso-8859-1?Q?_caf=E9?=\r\n");
+  Verdict v = verdict("rewrite subject");
+  const std::string word = "=?UTF-8?Q?" + std::string(60, 'a') + "?=";
+  v.subject = word + " " + word + " " + word;
+  EXPECT_EQ(headers("Received: x\r\n" + old + "\r\n", v),
+            "Received: x\r\nSubject:\r\n " + word + "\r\n " + word + "\r\n " + word + "\r\n");
 }
 
 TEST(Policy, HeadersComeInTheOrderOfTheMilter) {
@@ -145,6 +169,22 @@ TEST(Policy, HeadersComeInTheOrderOfTheMilter) {
             "X-Last-But-One: -2\r\n"
             "X-End: -1\r\n");
   EXPECT_EQ(decision.dropped_headers, std::vector<std::string>{"bad name"});
+}
+
+TEST(Policy, AnArcSetIsInOrderWhateverTheOrderOfTheReply) {
+  Verdict v = verdict("no action");
+  v.add_headers = {{"ARC-Message-Signature", "i=1", 1},
+                   {"Authentication-Results", "mx", 1},
+                   {"ARC-Seal", "i=1", 1},
+                   {"ARC-Authentication-Results", "i=1", 1}};
+  v.dkim_signatures = {"d"};
+  EXPECT_EQ(headers("Received: x\r\nFrom: a\r\n\r\n", v),
+            "Received: x\r\n"
+            "DKIM-Signature: d\r\n"
+            "ARC-Seal: i=1\r\n"
+            "ARC-Message-Signature: i=1\r\n"
+            "Authentication-Results: mx\r\n"
+            "ARC-Authentication-Results: i=1\r\nFrom: a\r\n");
 }
 
 TEST(Policy, WhatTheClientForgedGoesAndWhatSmtpdWroteStays) {
@@ -308,7 +348,7 @@ TEST(Policy, ActionsAreCarriedOutAsTheMapSays) {
   Verdict scored = verdict("add header");
   scored.score = 7.5;
   EXPECT_EQ(decide(message, scored, mapped({"add header=subject [%d] %s"}), Enforcement::all, own).header_bytes,
-            "Received: from a by mx.example.org\r\n\tid 1\r\nFrom: a@example.net\r\nSubject: [7.50] hello folded\r\n");
+            "Received: from a by mx.example.org\r\n\tid 1\r\nFrom: a@example.net\r\nSubject: [7.50] hello\r\n folded\r\n");
   scored.subject = "rspamd's own";
   EXPECT_EQ(decide("Received: x\r\n\r\n", scored, mapped({"add header=subject"}), Enforcement::all, own).header_bytes,
             "Received: x\r\nSubject: *** SPAM ***\r\n");

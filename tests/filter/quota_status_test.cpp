@@ -67,6 +67,7 @@ TEST(QuotaStatusTest, WhatAnActionSays) {
     EXPECT_EQ(seen.mailbox, row.mailbox) << row.action;
     EXPECT_EQ(seen.why.empty(), row.mailbox != Mailbox::unsure) << row.action;
   }
+  EXPECT_EQ(found(" ").why, "quota-status says nothing");
   EXPECT_EQ(found("DEFER_IF_PERMIT Temporary internal error").why, "quota-status says: DEFER_IF_PERMIT Temporary internal error");
 }
 
@@ -82,6 +83,76 @@ TEST(QuotaStatusTest, AReplyHoweverItComes) {
     EXPECT_EQ(asked.question.result().mailbox, Mailbox::full);
     EXPECT_TRUE(asked.question.reusable());
   }
+}
+
+// Dovecot 2.4 without quota_status_toolarge.
+TEST(QuotaStatusTest, NothingAboutALargeMessageHasItAskAboutTheSmallest) {
+  struct Row {
+    std::string reply;  // about the smallest one
+    Mailbox mailbox;
+    std::string why = {};
+  };
+  const Row rows[] = {
+      {"action=OK\n\n", Mailbox::too_large},
+      {"action=DUNNO\n\n", Mailbox::too_large},
+      {"action=554 5.2.2 Quota exceeded (mailbox for user is full)\n\n", Mailbox::full},
+      {"action=452 4.2.2 full\n\n", Mailbox::full_for_now},
+      {"action=REJECT Unknown user\n\n", Mailbox::unknown},
+      {"action=\n\n", Mailbox::unsure, "quota-status says nothing"},
+      {"action=DEFER_IF_PERMIT x\n\n", Mailbox::unsure, "quota-status says: DEFER_IF_PERMIT x"},
+  };
+  for (const std::string nothing : {"action=\n\n", "action= \t\r\n\r\n"}) {
+    for (const Row& row : rows) {
+      SCOPED_TRACE(row.reply);
+      Asked asked;
+      asked.question.receive(nothing);
+      const Step step = asked.question.next(now);
+      ASSERT_TRUE(std::holds_alternative<Send>(step));
+      const std::string again(std::get<Send>(step).bytes);
+      EXPECT_EQ(again, "request=smtpd_access_policy\nprotocol_state=RCPT\nrecipient=alice@example.net\nsize=1\n\n");
+      EXPECT_EQ(std::get<Send>(step).until, until);
+      asked.question.sent(again.size());
+      EXPECT_FALSE(asked.done());
+      for (const char& c : row.reply) asked.question.receive({&c, 1});
+      EXPECT_TRUE(asked.done());
+      EXPECT_EQ(asked.question.result().mailbox, row.mailbox);
+      EXPECT_EQ(asked.question.result().why, row.why);
+      EXPECT_TRUE(asked.question.reusable());
+    }
+  }
+}
+
+TEST(QuotaStatusTest, NothingAboutTheSmallestMessageIsNoAnswer) {
+  for (const std::size_t size : {0, 1}) {
+    QuotaStatus question("alice@example.net", size, until);
+    question.sent(std::get<Send>(question.next(now)).bytes.size());
+    question.receive("action=\n\n");
+    EXPECT_TRUE(std::holds_alternative<Done>(question.next(now)));
+    EXPECT_EQ(question.result().mailbox, Mailbox::unsure);
+    EXPECT_TRUE(question.reusable());
+  }
+}
+
+TEST(QuotaStatusTest, AnAnswerBeforeTheSecondQuestionIsNone) {
+  for (const char* more : {"action=OK\n\n", "a", "\n"}) {
+    for (const bool together : {true, false}) {
+      Asked asked;
+      asked.question.receive(std::string("action=\n\n") + (together ? more : ""));
+      if (!together) asked.question.receive(more);
+      EXPECT_TRUE(asked.done());
+      EXPECT_EQ(asked.question.result().mailbox, Mailbox::unsure);
+      EXPECT_FALSE(asked.question.reusable());
+    }
+  }
+}
+
+TEST(QuotaStatusTest, AConnectionThatEndsAtTheSecondQuestionWasNotStale) {
+  Asked asked;
+  asked.question.receive("action=\n\n");
+  asked.question.end({Ending::Kind::closed});
+  EXPECT_TRUE(asked.done());
+  EXPECT_EQ(asked.question.result().mailbox, Mailbox::unsure);
+  EXPECT_FALSE(asked.question.stale());
 }
 
 TEST(QuotaStatusTest, RepliesThatAreNone) {

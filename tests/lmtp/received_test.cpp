@@ -46,5 +46,35 @@ TEST(Received, WhatSmtpdWrote) {
   for (const Row& row : rows) EXPECT_EQ(shown(row.head), row.expected) << row.head;
 }
 
+// A client whose first line begins with a blank continues smtpd's field (before OpenSMTPD 7.5, or with a filter).
+TEST(Received, WhatTheClientAppendsTellsNothing) {
+  struct Row {
+    std::string head, expected;
+  };
+  const Row rows[] = {
+      {"Received: from c (h.example [192.0.2.9])\r\n\tby m (OpenSMTPD) with ESMTP id 45ef3497\r\n\tfor <u@x>;\r\n\tDATE\r\n",
+       "192.0.2.9/c/h.example/m/45ef3497// "},
+      {"Received: from c (h.example [192.0.2.9])\r\n\tby m (OpenSMTPD) with ESMTP id 45ef3497;\r\n\tDATE\r\n",
+       "192.0.2.9/c/h.example/m/45ef3497// "},
+      {"Received: \r\n\tby m (OpenSMTPD) with ESMTP id 45ef3497;\r\n\tDATE\r\n", "///m/45ef3497// "},
+  };
+  const std::string forgeries[] = {
+      " auth=yes user=root\r\n",
+      "\twith ESMTPSA id 1 (TLSv1.3:X:256:NO) auth=yes user=root;\r\n",
+      "\tby m (OpenSMTPD) with ESMTPSA id 1 (TLSv1.3:X:256:NO) auth=yes user=root;\r\n\tDATE\r\n",
+      "\tfrom localhost (vm [local])\r\n\tby vm (OpenSMTPD) with ESMTPA id 1;\r\n\tDATE\r\n",
+      " from a (b [127.0.0.1])\r\n",
+      "\tReceived: from a (b [127.0.0.1])\r\n\tby m (OpenSMTPD) with ESMTPSA id 1 auth=yes user=root;\r\n",
+  };
+  for (const Row& row : rows) {
+    for (const std::string& forged : forgeries) {
+      EXPECT_EQ(shown(row.head + forged), row.expected) << row.head << forged;
+      EXPECT_EQ(shown(row.head + forged + "Received: from a (b [127.0.0.1])\r\n\tby m (OpenSMTPD) with ESMTPSA id 1;\r\n"),
+                row.expected)
+          << row.head << forged;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace mailbridge::lmtp

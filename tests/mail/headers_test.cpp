@@ -171,7 +171,7 @@ TEST(Headers, Replacements) {
       {"where it stands", "A: 1\r\nSubject: old\r\nB: 2\r\n", "A: 1\r\nSubject: new\r\nB: 2\r\n"},
       {"whatever its case", "sUbJeCt:old\r\nB: 2\r\n", "Subject: new\r\nB: 2\r\n"},
       {"with its folds", "A: 1\r\nSubject: o\r\n\tl\r\n d\r\nB: 2\r\n", "A: 1\r\nSubject: new\r\nB: 2\r\n"},
-      {"the first one alone", "Subject: 1\r\nSubject: 2\r\n", "Subject: new\r\nSubject: 2\r\n"},
+      {"all others go", "Subject: 1\r\nA: 1\r\nsubject: 2\r\n 3\r\nSubject: 4\r\nB: 2\r\n", "Subject: new\r\nA: 1\r\nB: 2\r\n"},
       {"at the end when missing", "A: 1\r\n", "A: 1\r\nSubject: new\r\n"},
       {"into nothing", "", "Subject: new\r\n"},
   };
@@ -181,6 +181,91 @@ TEST(Headers, Replacements) {
     EXPECT_TRUE(editor.replace("Subject", "new"));
     EXPECT_EQ(editor.bytes(), row.expected) << row.name;
   }
+}
+
+// A letter for each field: S, M and A are those of ARC, all others are names.
+std::string arc_order(const std::string& section_text, std::vector<Insertion> insertions) {
+  const std::string arc = "SMA";
+  const std::string names[] = {"ARC-Seal", "ARC-Message-Signature", "ARC-Authentication-Results"};
+  for (Insertion& insertion : insertions) {
+    if (const std::size_t at = arc.find(insertion.name); at != std::string::npos) insertion.name = names[at];
+  }
+  const HeaderSection section = parse_headers(section_text);
+  HeaderEditor editor(section, nothing(section), 0);
+  for (const Insertion& insertion : insertions) editor.insert(insertion.name, insertion.value, insertion.order);
+  editor.order_arc_sets();
+  const std::string bytes = editor.bytes();
+  std::string order;
+  for (const Field& field : parse_headers(bytes).fields) {
+    const auto* name = std::find(std::begin(names), std::end(names), field.name);
+    order += name == std::end(names) ? std::string(field.name) : arc.substr(static_cast<std::size_t>(name - names), 1);
+    const std::size_t digit = field.raw.find_first_of("123456789");
+    if (digit != std::string::npos) order += field.raw[digit];
+  }
+  return order;
+}
+
+TEST(Headers, AReplacementLeavesAHead) {
+  const HeaderSection section = parse_headers("Subject: 1\r\nsubject: 2\r\nReceived: 3\r\nSubject: 4\r\nB: 5\r\n");
+  HeaderEditor editor(section, nothing(section), 2);
+  EXPECT_TRUE(editor.replace("Subject", "new"));
+  EXPECT_TRUE(editor.insert("X", "1", 1));
+  EXPECT_EQ(editor.bytes(), "Subject: new\r\nReceived: 3\r\nX: 1\r\nB: 5\r\n");
+}
+
+TEST(Headers, AReplacementIsFolded) {
+  const HeaderSection section = parse_headers("");
+  HeaderEditor editor(section, {}, 0);
+  EXPECT_TRUE(editor.replace("Subject", std::string(60, 'a') + " " + std::string(20, 'b')));
+  EXPECT_EQ(editor.bytes(), "Subject: " + std::string(60, 'a') + "\r\n " + std::string(20, 'b') + "\r\n");
+}
+
+TEST(Headers, AnArcSetIsOrderedHoweverItComes) {
+  std::string permutation = "AMS";
+  do {
+    const auto with = [&](int first, int second, int third) {
+      return arc_order("a:\r\nb:\r\nc:\r\n", {{permutation.substr(0, 1), "i=1; x", first},
+                                              {permutation.substr(1, 1), "i=1; x", second},
+                                              {permutation.substr(2, 1), "i=1; x", third}});
+    };
+    EXPECT_EQ(with(1, 1, 1), "aS1M1A1bc") << permutation;
+    EXPECT_EQ(with(0, 0, 0), "S1M1A1abc") << permutation;
+    EXPECT_EQ(with(-1, -1, -1), "abcS1M1A1") << permutation;
+    EXPECT_EQ(with(1, 2, 3), "aS1M1A1bc") << permutation;
+    EXPECT_EQ(with(3, 2, 1), "aS1bM1cA1") << permutation;
+    EXPECT_EQ(with(0, 1, -1), "S1aM1bcA1") << permutation;
+  } while (std::next_permutation(permutation.begin(), permutation.end()));
+}
+
+TEST(Headers, ArcSetsAndWhatStandsBetween) {
+  struct Row {
+    std::string name;
+    std::vector<Insertion> insertions;
+    std::string expected;
+    std::string section = "a:\r\nb:\r\n";
+  };
+  const Row rows[] = {
+      {"other fields keep their places",
+       {{"A", "i=1", 1}, {"x", "", 1}, {"S", "i=1", 1}, {"y", "", 1}, {"M", "i=1", 1}},
+       "aS1yM1xA1b"},
+      {"two sets",
+       {{"S", "i=2", 1}, {"A", "i=1", 1}, {"M", "i=2", 1}, {"S", "i=1", 1}, {"M", "i=1", 1}, {"A", "i=2", 1}},
+       "aS2S1M1M2A1A2b"},
+      {"no message signature", {{"S", "i=1", 1}, {"A", "i=1", 1}}, "aS1A1b"},
+      {"no seal", {{"M", "i=1", 1}, {"A", "i=1", 1}}, "aM1A1b"},
+      {"no results", {{"S", "i=1", 1}, {"M", "i=1", 1}}, "aS1M1b"},
+      {"one alone", {{"A", "i=1", 1}}, "aA1b"},
+      {"the same twice", {{"S", "i=1; 8", 1}, {"A", "i=1", 1}, {"S", "i=1; 9", 1}}, "aS1S1A1b"},
+      {"what was there stays",
+       {{"S", "i=1", 1}, {"A", "i=1", 1}},
+       "A1S1A1M1b",
+       "ARC-Authentication-Results: i=1\r\nARC-Message-Signature: i=1\r\nb:\r\n"},
+      {"the tag anywhere, with blanks and folds", {{"S", "a=rsa;\n\ti =\n\t1; b=xi=3", 1}, {"A", " i=1;mx", 1}}, "aS1A1b"},
+      {"no tag", {{"S", "a=1; ii=1", 1}, {"A", "mx1", 1}}, "aA1S1b"},
+      {"an empty tag", {{"S", "i=", 1}, {"A", "i= ;", 1}}, "aASb"},
+      {"whatever the case", {{"arc-seal", "i=1", 1}, {"A", "i=1", 1}}, "aarc-seal1A1b"},
+  };
+  for (const Row& row : rows) EXPECT_EQ(arc_order(row.section, row.insertions), row.expected) << row.name;
 }
 
 TEST(Headers, Removals) {
@@ -317,6 +402,45 @@ TEST(MakeField, LongLinesAreBroken) {
 
   const std::string long_name = std::string(256, 'N');
   for (const std::string& line : lines_of(make_field(long_name, repeated("word, ", 2000)))) EXPECT_LE(line.size(), 997u);
+}
+
+TEST(MakeField, LinesAreFoldedToAWidth) {
+  const auto a = [](std::size_t n) { return std::string(n, 'a'); };
+  const std::string word = "=?utf-8?Q?" + a(63) + "?=";  // 75, the longest there may be (RFC 2047 2)
+  const std::string half = "=?utf-8?Q?" + a(25) + "?=";  // 37
+  struct Row {
+    std::string name;
+    std::string value;
+    std::vector<std::string> expected;
+  };
+  const Row rows[] = {
+      {"76 fit", a(67), {"Subject: " + a(67)}},
+      {"77 do not", a(68), {"Subject:", " " + a(68)}},
+      {"at the last blank that fits", "b " + a(65) + " c", {"Subject: b " + a(65), " c"}},
+      {"a blank behind the last column", a(67) + " c", {"Subject: " + a(67), " c"}},
+      {"the longest word", word, {"Subject:", " " + word}},
+      {"behind other words", "[SPAM 1.00] " + word, {"Subject: [SPAM 1.00]", " " + word}},
+      {"as many as fit", half + " " + half + " " + half, {"Subject: " + half, " " + half + " " + half}},
+      {"old folds stay", "one\r\n\ttwo\r\n  three", {"Subject: one", "\ttwo", "  three"}},
+      {"old folds stay, and others come",
+       word + "\n\t" + half + " " + half + "\tx",
+       {"Subject:", " " + word, "\t" + half + " " + half, "\tx"}},
+      {"before all blanks", a(60) + " \t " + a(20), {"Subject: " + a(60), " \t " + a(20)}},
+      {"a word that is longer stays whole", "b " + a(100) + " c", {"Subject: b", " " + a(100), " c"}},
+      {"one word of the longest line", a(996), {"Subject:", " " + a(996)}},
+      {"one word beyond any line", a(1000), {"Subject:", " " + a(996), "\t" + a(4)}},
+      {"no line of blanks alone", a(70) + std::string(2000, ' ') + "b", {"Subject:", " " + a(70), " b"}},
+  };
+  for (const Row& row : rows) {
+    EXPECT_THAT(lines_of(make_field("Subject", row.value, encoded_width)), ElementsAreArray(row.expected)) << row.name;
+  }
+  std::string value = word;
+  std::vector<std::string> lines = {"Subject:", " " + word};
+  for (int n = 1; n < 30; ++n) {
+    value += " " + word;
+    lines.push_back(" " + word);
+  }
+  EXPECT_EQ(lines_of(make_field("Subject", value, encoded_width)), lines) << "30 encoded words";
 }
 
 TEST(MakeField, ValuesEndAt32KiB) {

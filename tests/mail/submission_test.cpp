@@ -145,8 +145,22 @@ TEST(ReceivedDate, StandsAtTheEndOfSmtpdsOwnField) {
   EXPECT_EQ(received_date(first, ""), "");
   EXPECT_EQ(received_date("Received: by x id 0a1b2c3d\r\n", "0a1b2c3d"), "");
   EXPECT_EQ(received_date("Received: x; by x id 0a1b2c3d\r\n", "0a1b2c3d"), "");
-  EXPECT_EQ(received_date("Received: by x id 0a1b2c3d;" + std::string(65, 'd') + "\r\n", "0a1b2c3d"), "");
+  EXPECT_EQ(received_date("Received: by x id 0a1b2c3d;\r\n\t" + std::string(64, 'd') + "\r\n", "0a1b2c3d"), std::string(64, 'd'));
+  EXPECT_EQ(received_date("Received: by x id 0a1b2c3d;\r\n\t" + std::string(65, 'd') + "\r\n", "0a1b2c3d"), "");
+  EXPECT_EQ(received_date("Received: by x id 0a1b2c3d;\r\n", "0a1b2c3d"), "");
   EXPECT_EQ(received_date("Subject: x\r\n", "0a1b2c3d"), "");
+}
+
+TEST(ReceivedDate, IsNotWhatTheClientAppends) {
+  const std::string own = "Sun, 1 Nov 2026 00:00:00 +0000 (UTC)";
+  for (const std::string before : {"auth=yes user=a", "auth=yes user=a;", "auth=yes user=a;\r\n\tfor <r@example.org>"}) {
+    for (const char* forged : {"\t; Mon, 2 Nov 1998 00:00:00 +0000\r\n", " x;\r\n\tMon, 2 Nov 1998 00:00:00 +0000\r\n",
+                               "\tfor <s@example.org>;\r\n\tMon, 2 Nov 1998 00:00:00 +0000\r\n"}) {
+      const std::string head =
+          "Received: from c\r\n\tby h (OpenSMTPD) with ESMTPSA id 0a1b2c3d " + before + ";\r\n\t" + own + "\r\n";
+      EXPECT_EQ(received_date(head + forged, "0a1b2c3d"), own) << head << forged;
+    }
+  }
 }
 
 }  // namespace
