@@ -8,7 +8,7 @@ mkdir -p build
 build_packages=(g++ cmake ninja-build pkg-config libasio-dev libspdlog-dev libfmt-dev rapidjson-dev libcli11-dev libtomlplusplus-dev
   libexpected-dev libsodium-dev libssl-dev libzstd-dev)
 server_packages=(opensmtpd rspamd haproxy openssl dovecot-lmtpd dovecot-sieve dnsmasq-base iproute2 util-linux python3)
-test_packages=(libgtest-dev libgmock-dev clang-14 libclang-rt-14-dev mandoc clamav-daemon redis-server python3-dkim
+test_packages=(libgtest-dev libgmock-dev clang libclang-rt-dev mandoc groff-base man-db clamav-daemon redis-server python3-dkim
   opensmtpd-filter-rspamd)
 
 fail() {
@@ -52,7 +52,7 @@ missing_packages() {
 # need PACKAGE…: installs those that are missing. Nothing is removed for it, and no service is started.
 need() {
   local missing other
-  command -v apt-get >/dev/null || fail "This needs Debian 12: apt-get is not here. Without it, install what .ci/common.sh lists."
+  command -v apt-get >/dev/null || fail "This needs Debian: apt-get is not here. Without it, install what .ci/common.sh lists."
   mapfile -t missing < <(missing_packages "$@")
   ((${#missing[@]})) || return 0
   if [[ " ${missing[*]} " == *" opensmtpd "* ]]; then

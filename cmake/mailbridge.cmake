@@ -41,3 +41,17 @@ function(mb_test room)
   # NO_PRETTY_VALUES: names as their generators make them, not as GoogleTest prints the parameters.
   gtest_discover_tests(${room}_tests TEST_PREFIX "${MB_TEST_PREFIX}${room}." NO_PRETTY_VALUES DISCOVERY_TIMEOUT 60)
 endfunction()
+
+# mb_install(DIRECTORY NAMES…): installs programs (names of targets), files and whole directories. CMake's install() removes a file and
+# writes it anew; smtpd bounces a mail whose agent cannot be started in between.
+function(mb_install directory)
+  foreach(name IN LISTS ARGN)
+    if(TARGET ${name})
+      set_target_properties(${name} PROPERTIES BUILD_WITH_INSTALL_RPATH ON)
+      set(arguments "\"$<TARGET_FILE:${name}>\" \"${directory}/${name}\" TRUE \"${CMAKE_STRIP}\"")
+    else()
+      set(arguments "\"${CMAKE_CURRENT_SOURCE_DIR}/${name}\" \"${directory}/${name}\" FALSE \"\"")
+    endif()
+    install(CODE "include(\"${PROJECT_SOURCE_DIR}/cmake/replace.cmake\")\nmb_replace(${arguments})")
+  endforeach()
+endfunction()
