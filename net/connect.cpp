@@ -12,7 +12,6 @@
 #include <utility>
 #include <variant>
 
-#include <asio/experimental/as_tuple.hpp>
 #include <asio/experimental/awaitable_operators.hpp>
 #include <asio/ip/tcp.hpp>
 #include <asio/local/stream_protocol.hpp>
@@ -22,15 +21,18 @@
 #include <asio/this_coro.hpp>
 #include <asio/use_awaitable.hpp>
 
+#include "net/as_tuple.hpp"
+
 namespace mailbridge::net {
 namespace {
 
 using namespace asio::experimental::awaitable_operators;
 
-constexpr auto token = asio::experimental::as_tuple(asio::use_awaitable);
+constexpr auto token = as_tuple(asio::use_awaitable);
 
-// A unix socket connects at once or not at all. While the listener's backlog is full connect(2) says EAGAIN, which Asio turns
-// into ENOBUFS, and no readiness tells when that ends: it is tried again after a little while.
+// A unix socket connects at once or not at all. While the listener's backlog is full connect(2) says EAGAIN, and no readiness
+// tells when that ends: it is tried again after a little while. Asio must not be asked: what it makes of EAGAIN depends on its
+// version, and 1.30 takes such a socket for a connected one.
 asio::awaitable<asio::error_code> connect_local(Socket& socket, const Address& address, asio::steady_timer& timer,
                                                 TimePoint until) {
   constexpr auto pause = std::chrono::milliseconds(10);
@@ -39,8 +41,9 @@ asio::awaitable<asio::error_code> connect_local(Socket& socket, const Address& a
   if (!error) socket.non_blocking(true, error);
   if (error) co_return error;
   for (;;) {
-    socket.connect(address, error);
-    if (error != asio::error::no_buffer_space) co_return error;
+    if (::connect(socket.native_handle(), address.data(), static_cast<socklen_t>(address.size())) == 0)
+      co_return asio::error_code();
+    if (errno != EAGAIN) co_return asio::error_code(errno, asio::error::get_system_category());
     if (Clock::now() + pause >= until) co_return asio::error::timed_out;
     timer.expires_after(pause);
     co_await timer.async_wait(token);

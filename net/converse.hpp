@@ -18,7 +18,6 @@
 #include <asio/awaitable.hpp>
 #include <asio/buffer.hpp>
 #include <asio/error.hpp>
-#include <asio/experimental/as_tuple.hpp>
 #include <asio/post.hpp>
 #include <asio/socket_base.hpp>
 #include <asio/steady_timer.hpp>
@@ -26,6 +25,7 @@
 #include <asio/use_awaitable.hpp>
 
 #include "base/conversation.hpp"
+#include "net/as_tuple.hpp"
 
 namespace mailbridge::net {
 
@@ -119,7 +119,7 @@ asio::awaitable<void> converse(Socket& socket, Machine& machine, Watch watch) {
     wake_when_ready(socket, asio::socket_base::wait_read, wake, &Wake::reading);
     if (send && writable) wake_when_ready(socket, asio::socket_base::wait_write, wake, &Wake::writing);
     wake->timer.expires_at(until);
-    co_await wake->timer.async_wait(asio::experimental::as_tuple(asio::use_awaitable));
+    co_await wake->timer.async_wait(as_tuple(asio::use_awaitable));
   }
 }
 

@@ -6,12 +6,13 @@
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 #include <asio/error.hpp>
-#include <asio/experimental/as_tuple.hpp>
 #include <asio/experimental/awaitable_operators.hpp>
 #include <asio/ip/address.hpp>
 #include <asio/steady_timer.hpp>
 #include <asio/this_coro.hpp>
 #include <asio/use_awaitable.hpp>
+
+#include "net/as_tuple.hpp"
 
 namespace mailbridge::net {
 namespace {
@@ -82,7 +83,7 @@ TlsStream::TlsStream(Socket socket, const TlsContext& context, const std::string
 
 asio::awaitable<std::optional<ConnectError>> TlsStream::handshake(TimePoint until) {
   using namespace asio::experimental::awaitable_operators;
-  constexpr auto token = asio::experimental::as_tuple(asio::use_awaitable);
+  constexpr auto token = as_tuple(asio::use_awaitable);
   asio::steady_timer timer(co_await asio::this_coro::executor, until);
   for (;;) {
     ERR_clear_error();
