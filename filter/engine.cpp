@@ -122,6 +122,7 @@ Engine::Engine(Settings settings, std::uint64_t random) : lines_(max_smtpd_line)
 void Engine::use(Settings settings) {
   settings_ = std::move(settings);
   verifier_.use(settings_.verify);
+  tarpit_.use(2 * settings_.recipients.max_unknown);
   if (registered_ && !asked_about_recipients_ && !settings_.verify.domains.empty())
     note(Level::warn, "--verify is obeyed when smtpd is started again, for only then it can be asked for recipients");
   budget_->limit = settings_.memory;
@@ -246,7 +247,7 @@ void Engine::on_line(std::string_view text, bool cut, TimePoint now) {
       session->tx.announced = session->announced;
     }
     void operator()(const TxRcpt& event) const {
-      if (session) engine.on_tx_rcpt(*session, event);
+      if (session) engine.on_tx_rcpt(*session, event, now);
     }
     void operator()(const ProtocolClient& event) const {
       if (session && istarts_with(event.command, "MAIL")) session->announced = announced_size(event.command);

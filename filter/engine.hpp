@@ -8,7 +8,7 @@
 //   commit      after our "."; answered at once, for the verdict is known by then.
 // and with --verify for a third:
 //   rcpt-to     a recipient, before smtpd looks at it; answered when it is known whether Dovecot has a mailbox for it
-//               (filter/verifier.hpp), and later than that in a session that guesses.
+//               (filter/verifier.hpp), and later than that in a session, or for a client, that guesses (filter/tarpit.hpp).
 // With --deliver a message that is to pass goes to the mail store first (filter/delivery.hpp): what smtpd gets depends on what
 // came of that.
 //
@@ -49,6 +49,7 @@
 #include "filter/policy.hpp"
 #include "filter/scan_queue.hpp"
 #include "filter/smtpd_line.hpp"
+#include "filter/tarpit.hpp"
 #include "filter/verifier.hpp"
 #include "mail/budget.hpp"
 #include "mail/envelope.hpp"
@@ -63,7 +64,8 @@ struct RecipientPolicy {
   bool refuse_unknown = true;      // or it is left to smtpd, which knows aliases
   bool refuse_full = false;        // for good
   bool refuse_unverified = false;  // for now, when nobody can tell
-  std::size_t max_unknown = 10;    // of a session; beyond it is answered slower, beyond twice that not at all; 0: no end
+  // Beyond it a session is answered slower, and beyond twice that not at all; a client is slowed beyond twice that. 0: no end.
+  std::size_t max_unknown = 10;
 };
 
 struct Settings {
@@ -197,6 +199,7 @@ class Engine {
     std::string address;
     TimePoint not_before;
     std::optional<Mailbox> mailbox = {};  // none: it is none of Dovecot's
+    Tarpit::Turn::Answer turn = Tarpit::Turn::Answer::true_one;
   };
   struct RoomQuestion {
     std::uint64_t session_key;
@@ -240,13 +243,14 @@ class Engine {
   void decide(Session& session, const rspamd::ScanResult& result, TimePoint now);
   void pass_unscanned(Session& session, TimePoint now);
   void on_rcpt_to(Session& session, const RcptTo& event, TimePoint now);
-  void on_tx_rcpt(Session& session, const TxRcpt& event);
+  void on_tx_rcpt(Session& session, const TxRcpt& event, TimePoint now);
   void tick_verifier(TimePoint now);
   void take_from_verifier(TimePoint now);
   void rcpt_verified(QuestionId id, std::optional<Mailbox> mailbox, TimePoint now);
   void answer_rcpt(QuestionId id);
   void count_refused(Session& session, const RcptQuestion& question, std::string_view refusal);
-  void count_unknown(Session& session);
+  bool is_counted(const Session& session) const;
+  void count_unknown(Session& session, TimePoint now);
   Duration slowness(const Session& session) const;
   void ask_for_room(Session& session, TimePoint now);
   void room_known(QuestionId id, Mailbox mailbox, TimePoint now);
@@ -289,6 +293,7 @@ class Engine {
   QuestionId next_question_ = 1;
   std::map<QuestionId, RcptQuestion> rcpts_;
   std::set<std::pair<TimePoint, QuestionId>> slowed_;  // those of rcpts_ that are only to be answered
+  Tarpit tarpit_;
   std::map<QuestionId, RoomQuestion> rooms_;
   std::map<DeliveryId, Delivery> deliveries_;  // none is due before an earlier one
   DeliveryId next_delivery_ = 1;

@@ -1,5 +1,5 @@
-// The engine's part about recipients: who is verified at RCPT, what is said about it, and what becomes of a session that guesses;
-// and whether there is room for what has come.
+// The engine's part about recipients: who is verified at RCPT, what is said about it, and what becomes of a session or a client
+// that guesses; and whether there is room for what has come.
 #include <algorithm>
 #include <new>
 #include <utility>
@@ -106,7 +106,16 @@ void Engine::take_from_verifier(TimePoint now) {
 void Engine::rcpt_verified(QuestionId id, std::optional<Mailbox> mailbox, TimePoint now) {
   RcptQuestion& question = rcpts_.at(id);
   question.mailbox = mailbox;
+  const auto found = sessions_.find(question.session_key);
   try {
+    if (found != sessions_.end() && is_counted(found->second)) {
+      Session& session = found->second;
+      if (mailbox == Mailbox::unknown && !refusal_of(mailbox, question.address, settings_.recipients).empty())
+        count_unknown(session, now);
+      const Tarpit::Turn turn = tarpit_.take_turn(session.client.ip, now);
+      question.not_before = std::max(question.not_before, turn.at);
+      question.turn = turn.answer;
+    }
     if (question.not_before > now) return void(slowed_.emplace(question.not_before, id));
   } catch (const std::bad_alloc&) {  // then at once
   }
@@ -122,9 +131,10 @@ void Engine::answer_rcpt(QuestionId id) {
   // Who knows sizes says of both that there is no room.
   if (mailbox == Mailbox::full && settings_.verify.sizes && session && session->tx.announced > 0) mailbox = Mailbox::too_large;
   std::string_view refusal = refusal_of(mailbox, question.address, settings_.recipients);
-  if (session && question.mailbox == Mailbox::unknown && !refusal.empty()) count_unknown(*session);
   const std::size_t most = 2 * settings_.recipients.max_unknown;
-  const bool ends = session && most > 0 && session->unknown >= most;
+  const bool turned_away = question.turn == Tarpit::Turn::Answer::none ||
+                           (question.turn == Tarpit::Turn::Answer::when_it_exists && refusal == unknown_mailbox);
+  const bool ends = session && (turned_away || (most > 0 && session->unknown >= most));
   if (ends) refusal = guessing;
   answer("filter-result", question.version, question.session, question.token,
          refusal.empty() ? "proceed"
@@ -156,8 +166,15 @@ void Engine::count_refused(Session& session, const RcptQuestion& question, std::
 }
 
 // Our own users may have an old address book.
-void Engine::count_unknown(Session& session) {
-  if (session.client.user.empty() && !session.client.local) ++session.unknown;
+bool Engine::is_counted(const Session& session) const { return session.client.user.empty() && !session.client.local; }
+
+void Engine::count_unknown(Session& session, TimePoint now) {
+  ++session.unknown;
+  if (settings_.classes.networks.contain(session.client.ip) || !tarpit_.count(session.client.ip, now)) return;
+  std::string line;
+  append_field(line, "ip", session.client.ip);
+  append_field(line, "note", "too many unknown recipients: answered slower from now on");
+  note(Level::info, std::move(line));
 }
 
 Duration Engine::slowness(const Session& session) const {
@@ -166,10 +183,10 @@ Duration Engine::slowness(const Session& session) const {
   return std::min<Duration>(slowest, std::chrono::seconds(session.unknown - most + 1));
 }
 
-void Engine::on_tx_rcpt(Session& session, const TxRcpt& event) {
+void Engine::on_tx_rcpt(Session& session, const TxRcpt& event, TimePoint now) {
   std::string address = mail::normalised_address(event.address, session.client.mta_name);
   if (event.result == "ok") session.tx.recipients.push_back(std::move(address));
-  else if (event.result == "permfail" && address == session.left_to_smtpd) count_unknown(session);
+  else if (event.result == "permfail" && address == session.left_to_smtpd && is_counted(session)) count_unknown(session, now);
 }
 
 // Of each recipient that was verified, now that the size is known. It goes on beside the scan.

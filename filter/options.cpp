@@ -179,7 +179,8 @@ void declare(CLI::App& app, Values& values) {
       ->allow_extra_args(false);
   row("--networks", values.networks, "CIDR|FILE", path_or(parsed_by(parse_network)),
       "Addresses that make up the class networks. An IPv4 or IPv6 address or network, or the absolute path of a file with one a "
-      "line; what follows a `#` is a comment there.")
+      "line; what follows a `#` is a comment there. Their unknown recipients are counted by session alone, see `Recipients` "
+      "below.")
       ->allow_extra_args(false);
   row("--recipients", values.recipients, "ADDRESS|@DOMAIN|FILE", path_or(recipient_fault),
       "Addresses that make up the class recipients. An address, all of a domain, or the absolute path of a file with one of "
@@ -276,8 +277,8 @@ void declare(CLI::App& app, Values& values) {
       "Accept recipients about which Dovecot does not answer, or refuse them for now. Once accepted, they are smtpd's to "
       "deliver.");
   row("--max-unknown", values.max_unknown, "NUMBER", whole_number(0, 1000),
-      "How many unknown recipients a session may have before it is answered slower. After twice as many it is disconnected; 0 is "
-      "no end.");
+      "How many unknown recipients a session may have before it is answered slower. After twice as many it is disconnected; with "
+      "more than twice as many in all its sessions a client is answered slower in each. 0 is no end. See `Recipients` below.");
   app.add_flag("--deliver", values.deliver,
                "Deliver over LMTP while the client waits, to those recipients that Dovecot has accepted. It goes with `--lmtp`, "
                "`--verify` and `--mark-key`; see `Delivery in the session` below.");

@@ -5,12 +5,13 @@ usage: verify_test.py quota-status|lmtp
 
 import shutil
 import sys
+import threading
 import time
 import unittest
 from pathlib import Path
 
 from smtp import message
-from stack import LMTP_FOR_FILTER, QUOTA_STATUS, StackTest, connect, eventually, main
+from stack import CLIENT6, LMTP_FOR_FILTER, QUOTA_STATUS, SERVER6, StackTest, connect, eventually, main
 
 BACKEND = sys.argv.pop(1)
 ENDPOINT = {"quota-status": "--quota-status unix:/run/dovecot/quota-status", "lmtp": "--lmtp /run/dovecot/lmtp-filter"}[BACKEND]
@@ -227,6 +228,44 @@ class VerifyTest(StackTest):
             self.assertEqual(replies, [UNKNOWN] * 3 + [GUESSED])
             with self.assertRaises(ConnectionError):
                 session.command("NOOP")
+
+    def guess(self, until, answers, number):
+        """What a guesser does: asks for one after the other, and comes back when it is thrown out."""
+        while time.monotonic() < until:
+            with self.stack.session() as session:
+                session.command("MAIL FROM:<sender@client.example.net>")
+                for n in range(20):
+                    try:
+                        reply = session.command(f"RCPT TO:<guess-{number}-{time.monotonic_ns()}@example.org>")
+                    except ConnectionError:
+                        break
+                    answers.append(reply.text)
+                    if reply.code == 421 or time.monotonic() > until:
+                        break
+
+    def test_twenty_connections_guess_no_faster_than_one(self):
+        self.with_options("--max-unknown 10")
+        self.assertEqual(self.rcpt("erin@example.org"), ["accepted"])
+        begun, answers = time.monotonic(), []
+        guessers = [threading.Thread(target=self.guess, args=(begun + 20, answers, number)) for number in range(20)]
+        for guesser in guessers:
+            guesser.start()
+        # Somebody else is not slowed, and who has the same address gets a true answer about who exists.
+        other = time.monotonic()
+        self.assertEqual(self.rcpt("erin@example.org", "nobody@example.org", source=CLIENT6, address=(SERVER6, 25)),
+                         ["accepted", UNKNOWN])
+        other = time.monotonic() - other
+        for _ in range(3):
+            self.assertEqual(self.rcpt("erin@example.org"), ["accepted"])
+        for guesser in guessers:
+            guesser.join()
+        took = time.monotonic() - begun
+        self.assertLessEqual(set(answers), {UNKNOWN, GUESSED})
+        self.assertGreater(answers.count(UNKNOWN), 20)
+        self.assertLessEqual(answers.count(UNKNOWN), 20 + took + 1)
+        self.stack.wait_log("ip=192.0.2.99 note=.too many unknown recipients: answered slower", self.since)
+        print(f"{answers.count(UNKNOWN)} guesses answered in {took:.1f} s, {answers.count(GUESSED)} times 421; "
+              f"another address waits for {other * 1000:.0f} ms", flush=True)
 
     def test_a_thousand_guesses_cost_nobody_who_is_known(self):
         self.with_options("--max-unknown 0 --unverified tempfail")

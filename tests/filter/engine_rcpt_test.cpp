@@ -367,6 +367,192 @@ TEST_F(RcptTest, WhoIsLeftToSmtpdCountsWhenSmtpdDoesNotKnowHimEither) {
   EXPECT_EQ(output(), result("proceed"));
 }
 
+// ---- clients that guess in many sessions
+
+class TarpitTest : public RcptTest {
+ protected:
+  TarpitTest() {
+    settings.recipients.max_unknown = 10;
+    restart();
+    for (int i = 0; i < 20; ++i) guess_alone("192.0.2.66");
+    EXPECT_EQ(output().find("421"), std::string::npos);
+    notes.clear();
+  }
+
+  std::string connect(const std::string& ip) {
+    const std::string id = "b" + std::to_string(++sessions);
+    smtpd(report("link-connect|y|pass|" + ip + ":99|192.0.2.9:25", id));
+    return id;
+  }
+  // In a session that is new, or goes on. It stays open.
+  std::string ask(const std::string& ip, Mailbox mailbox, std::string id = "") {
+    if (id.empty()) id = connect(ip);
+    const std::string address = "v" + std::to_string(++asked) + "@example.org";
+    smtpd(rcpt_to(address, id));
+    const auto lookup = lookups.extract(address);
+    EXPECT_FALSE(lookup.empty());
+    engine.lookup_finished(lookup.mapped().id, mailbox, "it is down", now);
+    collect();
+    return id;
+  }
+  void guess_alone(const std::string& ip) { smtpd(report("link-disconnect", ask(ip, Mailbox::unknown))); }
+  static std::string answer(const std::string& id, const std::string& what) {
+    return "filter-result|" + id + "|70|" + what + "\n";
+  }
+
+  int sessions = 0, asked = 0;
+};
+
+const std::string guessed_answer = "disconnect|421 4.7.0 Too many unknown recipients";
+
+TEST_F(TarpitTest, AnswersOfOneAddressComeOneASecond) {
+  std::vector<std::string> ids;
+  for (int i = 0; i < 30; ++i) ids.push_back(ask("192.0.2.66", Mailbox::unknown));
+  EXPECT_EQ(output(), "");
+  EXPECT_EQ(notes.at(0), "ip=192.0.2.66 note=\"too many unknown recipients: answered slower from now on\"");
+  for (std::size_t i = 0; i < 9; ++i) {
+    EXPECT_EQ(engine.next_deadline(), now + 1s);
+    pass(1s);
+    EXPECT_EQ(output(), answer(ids[i], unknown_answer));
+  }
+  pass(1s);
+  std::string last = answer(ids[9], unknown_answer);
+  for (std::size_t i = 10; i < ids.size(); ++i) last += answer(ids[i], guessed_answer);
+  EXPECT_EQ(output(), last) << "there was no turn for the others";
+  pass(1h);
+  EXPECT_EQ(output(), "");
+}
+
+TEST_F(TarpitTest, WhoExistsIsAnsweredRightly) {
+  const std::string guesser = ask("192.0.2.66", Mailbox::unknown);
+  const std::string id = ask("192.0.2.66", Mailbox::known);
+  const std::string full = ask("192.0.2.66", Mailbox::full_for_now);
+  const std::string other = connect("192.0.2.66");
+  smtpd(rcpt_to("x@example.com", other));
+  for (int i = 0; i < 6; ++i) ask("192.0.2.66", Mailbox::unknown);
+  const std::string late = ask("192.0.2.66", Mailbox::known);
+  const std::string late_guesser = ask("192.0.2.66", Mailbox::unknown);
+  const std::string late_full = ask("192.0.2.66", Mailbox::full_for_now);
+  const std::string late_unsure = ask("192.0.2.66", Mailbox::unsure);
+  EXPECT_EQ(output(), "");
+  pass(1s);
+  EXPECT_EQ(output(), answer(guesser, unknown_answer));
+  pass(1s);
+  EXPECT_EQ(output(), answer(id, "proceed"));
+  pass(1s);
+  const std::string full_answer = "reject|452 4.2.2 The mailbox is full, try again later";
+  EXPECT_EQ(output(), answer(full, full_answer));
+  pass(1s);
+  EXPECT_EQ(output(), answer(other, "proceed"));
+  pass(5999ms);
+  output();
+  pass(1ms);
+  EXPECT_TRUE(output().ends_with(answer(late, "proceed") + answer(late_guesser, guessed_answer) + answer(late_full, full_answer) +
+                                 answer(late_unsure, "proceed")));
+}
+
+TEST_F(TarpitTest, BeyondThatNobodyLearnsAnything) {
+  for (int i = 0; i < 60; ++i) ask("192.0.2.66", Mailbox::unknown);
+  std::string last;
+  for (const Mailbox mailbox : {Mailbox::known, Mailbox::unknown, Mailbox::full}) {
+    last += answer(ask("192.0.2.66", mailbox), guessed_answer);
+  }
+  pass(9999ms);
+  output();
+  pass(1ms);
+  EXPECT_TRUE(output().ends_with(last));
+}
+
+TEST_F(TarpitTest, WhenAnAnswerComesDoesNotTellWhatItIs) {
+  for (const Mailbox mailbox : {Mailbox::known, Mailbox::unknown}) {
+    restart();
+    for (int i = 0; i < 21; ++i) guess_alone("192.0.2.66");
+    pass(1min);
+    output();
+    std::vector<std::size_t> answers;
+    for (int i = 0; i < 30; ++i) ask("192.0.2.66", i == 0 ? Mailbox::unknown : mailbox);
+    for (int i = 0; i < 10; ++i) {
+      pass(1s);
+      const std::string said = output();
+      answers.push_back(static_cast<std::size_t>(std::count(said.begin(), said.end(), '\n')));
+    }
+    EXPECT_EQ(answers, (std::vector<std::size_t>{1, 1, 1, 1, 1, 1, 1, 1, 1, 21}));
+  }
+}
+
+TEST_F(TarpitTest, NobodyElseIsSlowed) {
+  EXPECT_EQ(ask("192.0.2.66", Mailbox::unknown), "b21");
+  for (const char* ip : {"192.0.2.67", "[2001:db8::1]"}) {
+    const std::string id = ask(ip, Mailbox::unknown);
+    EXPECT_EQ(output(), answer(id, unknown_answer)) << ip;
+  }
+}
+
+TEST_F(TarpitTest, OurOwnAreNeitherCountedNorSlowed) {
+  ask("192.0.2.66", Mailbox::unknown);
+  const std::string id = connect("192.0.2.66");
+  smtpd(report("link-auth|pass|carol", id));
+  for (int i = 0; i < 50; ++i) {
+    ask("", Mailbox::unknown, id);
+    EXPECT_EQ(output(), answer(id, unknown_answer));
+  }
+  smtpd(report("link-connect|vm|pass|local|local", "cc"));
+  for (int i = 0; i < 50; ++i) {
+    ask("", Mailbox::unknown, "cc");
+    EXPECT_EQ(output(), answer("cc", unknown_answer));
+  }
+}
+
+TEST_F(TarpitTest, ANetworkThatIsNamedIsNotCounted) {
+  settings.classes.networks = Networks({parse_network("192.0.2.80/28").value()});
+  restart();
+  for (int i = 0; i < 100; ++i) guess_alone("192.0.2.85");
+  output();
+  const std::string id = ask("192.0.2.85", Mailbox::unknown);
+  EXPECT_EQ(output(), answer(id, unknown_answer));
+}
+
+TEST_F(TarpitTest, ASessionThatIsGoneIsAnsweredOnceAndInItsTurn) {
+  const std::string gone = ask("192.0.2.66", Mailbox::unknown);
+  smtpd(report("link-disconnect", gone));
+  for (int i = 0; i < 12; ++i) {
+    const std::string id = ask("192.0.2.66", Mailbox::known);
+    smtpd(report("link-disconnect", id));
+  }
+  EXPECT_EQ(output(), "");
+  pass(1s);
+  EXPECT_EQ(output(), answer(gone, unknown_answer));
+  pass(9s);
+  const std::string rest = output();
+  EXPECT_EQ(std::count(rest.begin(), rest.end(), '\n'), 12);
+  pass(1h);
+  EXPECT_EQ(output(), "");
+  EXPECT_EQ(engine.next_deadline(), std::nullopt);
+}
+
+TEST_F(TarpitTest, WhoIsLeftToSmtpdCountsToo) {
+  settings.recipients = {false, false, false, 1};
+  restart();
+  for (int i = 0; i < 3; ++i) {
+    const std::string id = ask("192.0.2.68", Mailbox::unknown);
+    EXPECT_EQ(output(), answer(id, "proceed"));
+    smtpd(report("tx-rcpt|00000001|permfail|v" + std::to_string(asked) + "@example.org", id));
+  }
+  const std::string id = ask("192.0.2.68", Mailbox::unknown);
+  EXPECT_EQ(output(), "");
+  pass(1s);
+  EXPECT_EQ(output(), answer(id, "proceed"));
+}
+
+TEST_F(TarpitTest, WithoutAnEndNobodyIsSlowed) {
+  settings.recipients.max_unknown = 0;
+  restart();
+  for (int i = 0; i < 100; ++i) {
+    const std::string id = ask("192.0.2.69", Mailbox::unknown);
+    EXPECT_EQ(output(), answer(id, unknown_answer));
+  }
+}
+
 // ---- room for what has come
 
 TEST_F(RcptTest, RoomIsAskedForBesideTheScan) {
