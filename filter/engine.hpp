@@ -64,8 +64,7 @@ struct RecipientPolicy {
   bool refuse_unknown = true;      // or it is left to smtpd, which knows aliases
   bool refuse_full = false;        // for good
   bool refuse_unverified = false;  // for now, when nobody can tell
-  // Of a session: beyond it is answered slower, beyond twice that not at all. Of a client: beyond twice that it is slowed. 0: no
-  // end.
+  // Beyond it a session is answered slower, and beyond twice that not at all; a client is slowed beyond twice that. 0: no end.
   std::size_t max_unknown = 10;
 };
 
