@@ -137,7 +137,8 @@ void declare(CLI::App& app, Values& values) {
   // The first sentence of a text is for --help; how it is marked up: app/manual.hpp.
   const auto row = [&app](const char* name, auto& value, const char* type, const Validator& validator, const char* text) {
     CLI::Option* option = app.add_option(name, value, text)->type_name(type)->capture_default_str();
-    if (option->get_default_str() == "[]") option->default_str("");  // CLI11's word for an empty list
+    if (const std::string none = option->get_default_str(); none == "[]" || none == "{}")
+      option->default_str("");  // CLI11's words for an empty list, before and since 2.3
     if (validator) option->check(validator);
     return option;
   };

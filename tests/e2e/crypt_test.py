@@ -137,15 +137,15 @@ class Tls(Crypt):
 
     def test_another_authority(self):
         self.use(f"{endpoint(FRONT, 'https')} --rspamd-ca {CERTIFICATES}/other.pem")
-        self.unscanned("TLS: the server's certificate: unable to get local issuer certificate")
+        self.unscanned("TLS: the server's certificate: .*issuer")
 
     def test_only_those_the_system_trusts(self):
         self.use(endpoint(FRONT, "https"))
-        self.unscanned("TLS: the server's certificate: unable to get local issuer certificate")
+        self.unscanned("TLS: the server's certificate: .*issuer")
 
     def test_another_name(self):
         self.use(f"{endpoint(FRONT, 'https')} {self.ca} --rspamd-name scan.example.org")
-        self.unscanned("TLS: the server's certificate: hostname mismatch")
+        self.unscanned("TLS: the server's certificate: .*mismatch")
 
     def test_the_name_given(self):
         self.use(f"{endpoint(FRONT, 'https')} {self.ca} --rspamd-name scan.internal")
@@ -156,7 +156,7 @@ class Tls(Crypt):
             return f"--rspamd-cert {CERTIFICATES}/{name}.pem --rspamd-cert-key {CERTIFICATES}/{name}.key"
 
         self.use(f"{endpoint(CERTIFIED, 'https')} {self.ca}")
-        self.unscanned("TLS: tlsv13 alert certificate required")
+        self.unscanned("TLS: .*certificate required")
         self.use(f"{endpoint(CERTIFIED, 'https')} {self.ca} {ours('expired')}")
         self.unscanned("TLS: .*certificate expired")
         self.use(f"{endpoint(CERTIFIED, 'https')} {self.ca} {ours('client')}")
