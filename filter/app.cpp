@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdint>
 #include <cstdio>
@@ -33,7 +34,10 @@ namespace {
 
 constexpr std::size_t read_size = 64 * 1024;
 constexpr const char* program = "filter-mailbridge";
-constexpr int farewell_ms = 1000;  // for what is still to be written when smtpd is gone
+constexpr Duration farewell = std::chrono::seconds(1);  // for what is still to be written when smtpd is gone, and to the log
+// Until what the log did not take is offered again: at first, and at most.
+constexpr Duration first_log_pause = std::chrono::milliseconds(10);
+constexpr Duration last_log_pause = std::chrono::seconds(1);
 
 class App {
  public:
@@ -46,8 +50,10 @@ class App {
         in_(io_, STDIN_FILENO),
         out_(io_, STDOUT_FILENO),
         deadline_(io_),
+        log_due_(io_),
         signals_(io_) {
     out_.non_blocking(true);
+    net::watch_log([this] { await_log(first_log_pause); });
   }
 
   [[noreturn]] void run() {
@@ -173,6 +179,17 @@ class App {
     });
   }
 
+  // syslogd is behind, or away.
+  void await_log(Duration pause) {
+    if (std::exchange(log_waits_, true)) return;
+    log_due_.expires_after(pause);
+    log_due_.async_wait([this, pause](const asio::error_code&) {
+      log_waits_ = false;
+      const std::size_t before = net::kept_by_log();
+      if (!net::flush_log()) await_log(net::kept_by_log() < before ? first_log_pause : std::min(2 * pause, last_log_pause));
+    });
+  }
+
   void log_counters() const { net::log(Level::info, "counters " + engine_.counters()); }
 
   Scanner::Ways ways() const { return {settings_.connect_timeout, settings_.compress, settings_.tls, settings_.tls_name}; }
@@ -257,13 +274,16 @@ class App {
       if (auto* note = std::get_if<Note>(&command)) carry_out(*note);
     }
     log_counters();
+    const TimePoint until = Clock::now() + farewell;
     for (std::string_view bytes = engine_.output(); !bytes.empty(); bytes = engine_.output()) {
+      const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - Clock::now());
       pollfd poll{STDOUT_FILENO, POLLOUT, 0};
-      if (::poll(&poll, 1, farewell_ms) != 1) break;
+      if (left.count() <= 0 || ::poll(&poll, 1, static_cast<int>(left.count())) != 1) break;
       const ssize_t n = ::write(STDOUT_FILENO, bytes.data(), bytes.size());
       if (n <= 0) break;
       written(bytes.substr(0, static_cast<std::size_t>(n)));
     }
+    net::flush_log(farewell);
     _exit(0);
   }
 
@@ -278,9 +298,11 @@ class App {
   asio::posix::stream_descriptor in_;
   asio::posix::stream_descriptor out_;
   asio::steady_timer deadline_;
+  asio::steady_timer log_due_;
   asio::signal_set signals_;
   std::vector<char> in_buffer_ = std::vector<char>(read_size);
   std::vector<char> used_buffer_ = std::vector<char>(read_size);
+  bool log_waits_ = false;
   bool writing_ = false;
   bool pumping_ = false;
 };

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <exception>
@@ -86,7 +87,7 @@ int run(int argc, char** argv) {
     };
     raise_descriptor_limit();
     if (settings) filter::serve(std::move(*settings), read_again);
-    std::fprintf(stderr, "%s\n", read ? "an option that only prints text has no place in smtpd.conf" : read.error().what.c_str());
+    net::log(Level::error, read ? "an option that only prints text has no place in smtpd.conf" : read.error().what);
     filter::serve(out_of_order(), read_again);
   }
   if (text) {
@@ -121,6 +122,7 @@ int main(int argc, char** argv) {
     return run(argc, argv);
   } catch (const std::exception& error) {
     mailbridge::net::log(mailbridge::Level::error, std::string("giving up: ") + error.what());
+    mailbridge::net::flush_log(std::chrono::seconds(1));
     return 1;
   }
 }

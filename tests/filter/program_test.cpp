@@ -702,6 +702,33 @@ TEST(FilterProgram, SighupWhileAScanIsTriedWithTls) {
   std::filesystem::remove(file);
 }
 
+// smtpd reads its filters' standard error in the process that it can be busy in, and a full one is no reason to wait.
+TEST(FilterProgram, AStandardErrorThatNobodyReadsStopsNoMail) {
+  Smtpd smtpd({"--networks", "192.0.2.0/24", "--skip", "networks", "--log-target", "stderr"});
+  const std::string sender = std::string(240, 'a') + "@example.net";
+  constexpr std::size_t mails = 3500;  // lines of 400 bytes: more than is kept
+  for (std::size_t mail = 0; mail < mails; ++mail) {
+    smtpd.begin();
+    smtpd.report("tx-mail", "|00000001|ok|" + sender);
+    smtpd.data("Received: by us");
+    smtpd.data("");
+    smtpd.data("Hello");
+    smtpd.data(".");
+    ASSERT_EQ(smtpd.answer(), "proceed\n");
+    smtpd.report("tx-commit", "|00000001|9");
+    smtpd.report("link-disconnect");
+  }
+  const std::string words = " lines were lost: the log could not be written\n";
+  const std::string log = smtpd.hear_log(words);
+  const std::size_t last = log.rfind('\n', log.size() - 2) + 1;
+  const std::size_t lost = std::stoul(log.substr(last));
+  std::size_t lines = 0;
+  for (std::size_t at = 0; (at = log.find(" result=committed\n", at)) != std::string::npos; ++at) ++lines;
+  EXPECT_EQ(lines + lost, mails);
+  EXPECT_EQ(smtpd.leave(), 0);
+  EXPECT_TRUE(smtpd.errors().starts_with("counters ")) << "it is told once";
+}
+
 TEST(FilterProgram, ItConfinesItself) {
   Smtpd smtpd({"--log-target", "stderr", "--log-level", "debug", "--rspamd", "http://name.to.be.looked.up.invalid"});
   std::vector<std::string> threads;  // the look-up's is there for as long as that takes

@@ -1,4 +1,5 @@
 // The program as smtpd runs it, against a scripted LMTP server.
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -352,6 +353,23 @@ TEST_F(Lda2lmtp, WhereNobodyListens) {
          "451 4.4.1 <r@y> nobody listens there: is Dovecot running? (lmtp=unix:" + file + ", stage=connect)");
   expect(run(agent("127.0.0.1:1")), 75,
          "451 4.4.1 <r@y> nobody listens there: is Dovecot running? (lmtp=127.0.0.1:1, stage=connect)");
+}
+
+// Standard error is smtpd's file, but whoever runs it by hand or from a script may give it a pipe.
+TEST_F(Lda2lmtp, ItsLastWordsDoNotWaitForWhoReadsThem) {
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  ASSERT_LT(ends[1], 10) << "the shell knows no others";
+  fcntl(ends[1], F_SETFL, O_NONBLOCK);
+  while (::write(ends[1], "x", 1) == 1) {
+  }
+  fcntl(ends[1], F_SETFL, 0);
+  Invocation invocation = agent("/nonexistent");
+  invocation.argv.insert(invocation.argv.begin(), {"/bin/sh", "-c", R"(exec "$@" 2>&)" + std::to_string(ends[1]), "sh"});
+  EXPECT_EQ(run(invocation).status, 75);
+  EXPECT_EQ(fcntl(ends[1], F_GETFL) & O_NONBLOCK, 0) << "it is not ours to set";
+  close(ends[0]);
+  close(ends[1]);
 }
 
 TEST_F(Lda2lmtp, PermissionDeniedNamesBothSides) {
