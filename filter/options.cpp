@@ -214,13 +214,16 @@ void declare(CLI::App& app, Values& values) {
       "is "
       "whole, as it does with a message larger than its `max_message`.");
   row("--on-unreadable", values.on_unreadable, policies, one_of(policies), "The same when rspamd's reply is no verdict.");
-  row("--on-overload", values.on_overload, policies, one_of(policies), "The same when too many scans are under way.");
+  row("--on-overload", values.on_overload, policies, one_of(policies),
+      "The same when too many scans are under way. Or when this host is short of descriptors, memory or ports.");
   row("--on-too-large", values.on_too_large, policies, one_of(policies),
       "The same for a message that is larger than --max-size.");
   row("--max-scans", values.max_scans, "NUMBER", whole_number(1, 100'000),
       "How many messages may be with rspamd at once. The others wait, and clients take turns, so that one with many sessions "
       "does "
-      "not hold up another. What a message waits counts in its `--scan-timeout`.");
+      "not hold up another. What a message waits counts in its `--scan-timeout`. There are fewer where descriptors do not "
+      "suffice, "
+      "see `Limits` below.");
   row("--max-queue", values.max_queue, "NUMBER", whole_number(0, 10'000),
       "How many messages may wait for rspamd. When one more comes, the newest message of the client with the most is not "
       "scanned, "

@@ -355,6 +355,28 @@ TEST_F(Lda2lmtp, WhereNobodyListens) {
          "451 4.4.1 <r@y> nobody listens there: is Dovecot running? (lmtp=127.0.0.1:1, stage=connect)");
 }
 
+#ifndef __SANITIZE_ADDRESS__  // the sanitizers want descriptors of their own
+TEST_F(Lda2lmtp, NamesWhatThisHostIsShortOf) {
+  ScriptedServer server(deliver);
+  const auto with_descriptors = [](const std::string& limit, Invocation invocation) {
+    invocation.argv.insert(invocation.argv.begin(), {"/bin/sh", "-c", "ulimit -n " + limit + R"( && exec "$@")", "sh"});
+    return invocation;
+  };
+  const std::string few = "6";  // three for the event loop
+  expect(run(with_descriptors(few, agent(server.endpoint()))), 75,
+         "451 4.3.0 <r@y> cannot connect, by this host's own fault: Too many open files (lmtp=unix:" + server.endpoint() +
+             ", stage=connect)");
+  // Whatever is to be done when rspamd is down.
+  expect(run(with_descriptors(few, scanning_agent(server.endpoint(), "/none", {"--on-error", "accept"}))), 75,
+         "451 4.3.0 <r@y> the mail could not be scanned: Too many open files (rspamd=unix:/none, stage=scan)");
+  const Ended none = run(with_descriptors("3", agent(server.endpoint())));
+  EXPECT_EQ(none.status, 75);
+  EXPECT_TRUE(none.err.starts_with("451 4.3.0 lda2lmtp: ") && none.err.ends_with(": Too many open files\n")) << none.err;
+  EXPECT_EQ(server.finish(), "");
+  EXPECT_TRUE(server.heard().empty());
+}
+#endif
+
 // Standard error is smtpd's file, but whoever runs it by hand or from a script may give it a pipe.
 TEST_F(Lda2lmtp, ItsLastWordsDoNotWaitForWhoReadsThem) {
   int ends[2];
