@@ -180,12 +180,13 @@ void Target::look_up() {
   if (!name_ || name_->under_way.exchange(true)) return;
   try {
     // The executor that is kept has work to do until the answer is there.
-    std::thread([name = name_, executor = asio::prefer(name_->executor, asio::execution::outstanding_work.tracked)] {
+    std::thread([name = name_, executor = asio::prefer(name_->executor, asio::execution::outstanding_work.tracked)]() mutable {
       try {
         asio::post(executor, [name, answer = ask_resolver(name->host, name->port)]() mutable { name->take(std::move(answer)); });
       } catch (const std::exception&) {  // no memory: who waits does so until its time is over, and the next one asks again
         name->under_way = false;
       }
+      name.reset();  // its timer must not outlive the context
     }).detach();
   } catch (const std::exception& error) {  // no thread, no memory
     name_->take({{}, std::string("looking the name up: ") + error.what(), true});

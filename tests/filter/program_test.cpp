@@ -21,7 +21,10 @@
 #include <memory>
 #include <thread>
 
+#include <openssl/pem.h>
+
 #include "base/transcript.hpp"
+#include "tests/support/authority.hpp"
 #include "tests/support/filter_player.hpp"
 #include "tests/support/limits.hpp"
 #include "tests/support/program.hpp"
@@ -502,6 +505,8 @@ TEST(FilterProgram, AWrongOptionNeverTakesSmtpdDown) {
   crowded << "]\n" << std::flush;
   const std::string list = ::testing::TempDir() + "networks." + std::to_string(getpid());
   std::ofstream(list) << "# ours\n10.0.0.0/8\n10.0.0.0/33 # too narrow\n";
+  const std::string short_key = ::testing::TempDir() + "key." + std::to_string(getpid());
+  std::ofstream(short_key).put('x');
   struct Row {
     std::vector<std::string> arguments;
     std::string complaint;
@@ -533,7 +538,8 @@ TEST(FilterProgram, AWrongOptionNeverTakesSmtpdDown) {
       {{"--quota-status", "dovecot"}, "--quota-status: "},
       {{"--deliver"}, "--deliver goes with --lmtp, --verify and --mark-key"},
       {{"--mark-key", "/nonexistent"}, "--mark-key: /nonexistent: No such file or directory"},
-      {{"--mark-key", "/dev/null"}, "--mark-key: /dev/null: a key of at least 32 bytes is wanted"},
+      {{"--mark-key", "/dev/null"}, "--mark-key: /dev/null: not a regular file"},
+      {{"--mark-key", short_key}, "--mark-key: " + short_key + ": a key of at least 32 bytes is wanted"},
       {{"--deliver-timeout", "601"}, "--deliver-timeout: a number of seconds from 0.1 to 600 is wanted, not 601"},
       {{"--max-unknown", "-1"}, "--max-unknown: a number from 0 to 1000 is wanted, not -1"},
       {{"--skip", "friends"}, "--skip: one of authenticated, local, networks and recipients is wanted, not friends"},
@@ -566,6 +572,7 @@ TEST(FilterProgram, AWrongOptionNeverTakesSmtpdDown) {
   }
   std::filesystem::remove(path);
   std::filesystem::remove(list);
+  std::filesystem::remove(short_key);
   std::filesystem::remove(crowd);
 }
 
@@ -626,6 +633,46 @@ TEST(FilterProgram, Sigusr1AndTheEndTellWhatHappened) {
   smtpd.hear_log(figures);
   EXPECT_EQ(smtpd.leave(), 0);
   EXPECT_NE(smtpd.errors().find(figures), std::string::npos);
+}
+
+// To open it, or to ask for the pass phrase of a key, would be to wait for ever.
+TEST(FilterProgram, FilesThatWouldMakeItWaitAreRefused) {
+  const std::filesystem::path file = ::testing::TempDir() + "waits." + std::to_string(getpid()) + ".toml";
+  const std::filesystem::path fifo = ::testing::TempDir() + "fifo." + std::to_string(getpid());
+  test::Authority authority;
+  test::Certificate certificate;
+  authority.issue(certificate, "filter", {});
+  const std::string locked = authority.write("locked", [&](std::FILE* to) {
+    PEM_write_PrivateKey(to, certificate.key, EVP_aes_256_cbc(), reinterpret_cast<const unsigned char*>("secret"), 6, nullptr,
+                         nullptr);
+  });
+  const std::string same = "rspamd = 'unix:/nonexistent'\non-error = 'accept'\n";
+  std::ofstream(file) << same;
+  Smtpd smtpd({"--config", file, "--log-target", "stderr"});
+  ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);
+  const std::string quoted = "'" + fifo.string() + "'\n";
+  const std::string no_file = fifo.string() + ": not a regular file\n";
+  const std::string tls = "rspamd = 'https://127.0.0.1:1'\nrspamd-cert = '" + certificate.file + "'\nrspamd-cert-key = ";
+  const std::pair<std::string, std::string> rows[] = {
+      {same + "networks = " + quoted, "--networks: " + no_file},
+      {same + "recipients = " + quoted, "--recipients: " + no_file},
+      {same + "mark-key = " + quoted, "--mark-key: " + no_file},
+      {same + "lmtp = 'lmtps://127.0.0.1:1'\nlmtp-ca = " + quoted, no_file},
+      {tls + quoted, no_file},
+      {tls + "'" + locked + "'\n", locked + ": it has a pass phrase, and nobody is there to be asked\n"},
+  };
+  for (const auto& [text, complaint] : rows) {
+    std::ofstream(file, std::ios::trunc) << text;
+    kill(smtpd.pid(), SIGHUP);
+    smtpd.hear_log("the settings stay as they were: " + complaint);
+  }
+  std::filesystem::rename(fifo, file);
+  kill(smtpd.pid(), SIGHUP);
+  smtpd.hear_log("the settings stay as they were: " + file.string() + ": not a regular file\n");
+  smtpd.mail();
+  EXPECT_EQ(smtpd.answer(), "proceed\n");
+  EXPECT_EQ(smtpd.leave(), 0);
+  std::filesystem::remove(file);
 }
 
 TEST(FilterProgram, SighupBringsOtherServers) {

@@ -131,7 +131,10 @@ TEST_F(Lda2lmtp, WhoIsMarkedHasTheMailAlready) {
   expect(run(invocation("/nonexistent", "alice", {"--mark-key", directory_ + "/none"})), 75,
          "451 4.3.0 lda2lmtp: --mark-key: " + directory_ + "/none: No such file or directory");
   expect(run(invocation("/nonexistent", "alice", {"--mark-key", "/dev/null"})), 75,
-         "451 4.3.0 lda2lmtp: --mark-key: /dev/null: a key of at least 32 bytes is wanted");
+         "451 4.3.0 lda2lmtp: --mark-key: /dev/null: not a regular file");
+  const std::string short_key = write("short", "x");
+  expect(run(invocation("/nonexistent", "alice", {"--mark-key", short_key})), 75,
+         "451 4.3.0 lda2lmtp: --mark-key: " + short_key + ": a key of at least 32 bytes is wanted");
 }
 
 TEST_F(Lda2lmtp, DeliversOverTcp) {
