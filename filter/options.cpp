@@ -233,8 +233,9 @@ void declare(CLI::App& app, Values& values) {
       "on in files, see `--spool`.");
   row("--spool", values.spool, "DIRECTORY", {},
       "Where messages go that find no memory. Each has a file of its own there that has no name, is readable by its owner only, "
-      "and is gone with the message. When the directory cannot hold it, that message is answered with a temporary failure. Read "
-      "at start only.");
+      "and is gone with the message. When the directory cannot hold it, that message is answered with a temporary failure. It is "
+      "to "
+      "be on a local disk: while that does not answer, nobody is answered. Read at start only.");
   row("--spam-headers", values.spam_headers, "milter|rspamc|filter-rspamd", one_of("milter|rspamc|filter-rspamd"),
       "The header fields by which Sieve is to know spam. See `Headers` below.");
   app.add_flag("--submission", values.submission,
@@ -299,8 +300,8 @@ void declare(CLI::App& app, Values& values) {
       "new file `filter-mailbridge-PID-N.session` there; the filter's user must be able to write to the directory.\n"
       "The file holds whole messages and addresses; it is readable by its owner only (mode 0600). It grows until smtpd is "
       "restarted, so "
-      "this is for a short while, to report or study a problem. When it cannot be created, that is logged and mail goes on "
-      "without it.");
+      "this is for a short while, to report or study a problem, and on a local disk: while that does not answer, nobody is "
+      "answered. When it cannot be created, that is logged and mail goes on without it.");
   row("--log-target", values.log_target, "syslog|stderr", one_of("syslog|stderr"),
       "Log to syslog, facility mail, or to standard error. smtpd copies a filter's standard error to its own log, each line as "
       "an error.");
