@@ -1,5 +1,9 @@
 #include "app/toml_file.hpp"
 
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -41,16 +45,22 @@ tl::unexpected<Fault> wrong(const std::string& path, const toml::source_region& 
 }  // namespace
 
 Result<std::string> read_file(const std::string& path) {
-  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "re"), std::fclose);
+  const auto wrong_with = [&](const std::string& what) {
+    return fail(Errc::malformed, printable(path + ": " + what, max_shown));
+  };
+  const int descriptor = open(path.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+  if (descriptor < 0) return wrong_with(std::strerror(errno));
+  const std::unique_ptr<const int, void (*)(const int*)> closed(&descriptor, [](const int* open) { close(*open); });
+  struct stat status {};
+  if (fstat(descriptor, &status) != 0) return wrong_with(std::strerror(errno));
+  if (!S_ISREG(status.st_mode)) return wrong_with(S_ISDIR(status.st_mode) ? std::strerror(EISDIR) : "not a regular file");
   std::string text;
   char block[4096];
-  while (file) {
-    const std::size_t n = std::fread(block, 1, sizeof block, file.get());
-    text.append(block, n);
-    if (n < sizeof block) break;
+  for (ssize_t n; (n = read(descriptor, block, sizeof block)) != 0;) {
+    if (n < 0) return wrong_with(std::strerror(errno));
+    text.append(block, static_cast<std::size_t>(n));
+    if (text.size() > max_file) return wrong_with("larger than 16 MiB");
   }
-  if (!file || std::ferror(file.get()) != 0)
-    return fail(Errc::malformed, printable(path + ": " + std::strerror(errno), max_shown));
   return text;
 }
 

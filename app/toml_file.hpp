@@ -1,6 +1,7 @@
 // Files, and options from a TOML file: one key for each, spelled as its long name without the dashes.
 #pragma once
 
+#include <cstddef>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -10,7 +11,10 @@
 
 namespace mailbridge::app {
 
-// The bytes of a file. The fault names it.
+// No file of settings is larger.
+inline constexpr std::size_t max_file = std::size_t{16} << 20;
+
+// The bytes of a regular file: to open or to read another kind, a FIFO for instance, could wait for ever. The fault names it.
 Result<std::string> read_file(const std::string& path);
 
 enum class TomlKey { unknown, one, several };  // what values a key may have

@@ -1,12 +1,15 @@
 #include "filter/app.hpp"
 
 #include <poll.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdint>
 #include <cstdio>
 #include <exception>
+#include <limits>
 #include <optional>
 #include <random>
 #include <utility>
@@ -17,12 +20,14 @@
 #include <asio/co_spawn.hpp>
 #include <asio/detached.hpp>
 #include <asio/io_context.hpp>
+#include <asio/ip/address.hpp>
 #include <asio/posix/stream_descriptor.hpp>
 #include <asio/post.hpp>
 #include <asio/signal_set.hpp>
 #include <asio/steady_timer.hpp>
 
 #include "filter/confine.hpp"
+#include "filter/descriptors.hpp"
 #include "filter/mailbox_text.hpp"
 #include "filter/mailboxes.hpp"
 #include "filter/recorder.hpp"
@@ -39,7 +44,32 @@ namespace {
 constexpr std::size_t read_size = 64 * 1024;
 constexpr const char* program = "filter-mailbridge";
 constexpr Duration patience_with_smtpd = std::chrono::seconds(5);  // for its answer to EHLO
-constexpr int farewell_ms = 1000;                                  // for what is still to be written when smtpd is gone
+constexpr Duration farewell = std::chrono::seconds(1);  // for what is still to be written when smtpd is gone, and to the log
+// Until what the log did not take is offered again: at first, and at most.
+constexpr Duration first_log_pause = std::chrono::milliseconds(10);
+constexpr Duration last_log_pause = std::chrono::seconds(1);
+
+std::size_t descriptor_limit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return std::numeric_limits<std::size_t>::max();
+  return limit.rlim_cur;
+}
+
+// Of the first thousand: a process that may have many more does not miss a few.
+std::size_t open_descriptors() {
+  std::vector<pollfd> descriptors(std::min<std::size_t>(descriptor_limit(), 1024));
+  for (std::size_t i = 0; i < descriptors.size(); ++i) descriptors[i].fd = static_cast<int>(i);
+  poll(descriptors.data(), descriptors.size(), 0);
+  return static_cast<std::size_t>(
+      std::count_if(descriptors.begin(), descriptors.end(), [](const pollfd& one) { return (one.revents & POLLNVAL) == 0; }));
+}
+
+bool is_name(const Endpoint& endpoint) {
+  const auto* tcp = std::get_if<TcpEndpoint>(&endpoint);
+  asio::error_code no_number;
+  if (tcp) asio::ip::make_address(tcp->host, no_number);
+  return static_cast<bool>(no_number);
+}
 
 class App {
  public:
@@ -52,8 +82,10 @@ class App {
         in_(io_, STDIN_FILENO),
         out_(io_, STDOUT_FILENO),
         deadline_(io_),
+        log_due_(io_),
         signals_(io_) {
     out_.non_blocking(true);
+    net::watch_log([this] { await_log(first_log_pause); });
   }
 
   [[noreturn]] void run() {
@@ -76,6 +108,7 @@ class App {
   // Before a name look-up begins another thread: only this one, and those that it begins, are confined.
   std::optional<Recorder> prepare() {
     net::open_log(settings_.log_target, settings_.log_level, program);
+    share_descriptors();
     std::optional<Recorder> recorder;
     if (!settings_.record_directory.empty()) {
       auto opened = Recorder::open(settings_.record_directory, settings_.given, now());
@@ -89,6 +122,27 @@ class App {
       net::log(Level::debug, "not confined: " + confined.error().what);
     if (geteuid() == 0) net::log(Level::warn, "runs as root, and needs not to: see `user` in smtpd.conf(5)");
     return recorder;
+  }
+
+  // Fewer scans at once than are wanted, where they would find no descriptors.
+  void share_descriptors() {
+    if (open_at_start_ == 0) open_at_start_ = open_descriptors();
+    const std::size_t limit = descriptor_limit();
+    const LmtpSettings& lmtp = settings_.lmtp;
+    DescriptorNeeds needs{.open = open_at_start_};
+    if (settings_.upstreams.size() > 1) needs.rspamd_probes = settings_.upstreams.size();
+    needs.connections = lmtp.connections * ((lmtp.servers.empty() ? 0 : 1) + (settings_.quota_status ? 1 : 0));
+    for (const rspamd::Upstream& upstream : settings_.upstreams) needs.names += is_name(upstream.endpoint) ? 1 : 0;
+    for (const Endpoint& server : lmtp.servers) needs.names += is_name(server) ? 1 : 0;
+    if (settings_.quota_status && is_name(*settings_.quota_status)) ++needs.names;
+    const DescriptorShares shares = filter::share_descriptors(limit, needs, settings_.engine.max_scans);
+    settings_.engine.max_files = shares.files;
+    const std::size_t wanted = std::exchange(settings_.engine.max_scans, shares.scans);
+    if (wanted == shares.scans) return;
+    net::log(Level::warn, "--max-scans is " + std::to_string(shares.scans) + " instead of " + std::to_string(wanted) +
+                              ": no more than " + std::to_string(limit) + " descriptors may be open (RLIMIT_NOFILE)");
+    std::erase_if(settings_.given, [](const GivenOption& option) { return option.name == "--max-scans"; });
+    settings_.given.push_back({"--max-scans", std::to_string(shares.scans)});
   }
 
   // A recording is played without chance.
@@ -133,7 +187,7 @@ class App {
     return {[this] { return now(); },
             [this](LookupId id, const Found& found, TimePoint at) {
               record([&](Recorder& to) { to.mailboxes('L', id, '>', text_of(found), at); });
-              engine_.lookup_finished(id, found.mailbox, found.why, at);
+              engine_.lookup_finished(id, found.mailbox, found.why, at, found.ours);
               pump();
             },
             [this](DeliveryId id, const std::vector<lmtp::Outcome>& outcomes, std::string_view server, TimePoint at) {
@@ -170,12 +224,24 @@ class App {
       settings->engine.spool = std::move(settings_.engine.spool);  // no other directory is open to us any more
       settings_ = std::move(*settings);
       net::open_log(settings_.log_target, settings_.log_level, program);
+      share_descriptors();
       engine_.use(settings_.engine);
       scanner_.use(settings_.upstreams, ways());
       mailboxes_.use(mailbox_ways(settings_));
       net::log(Level::info, "the settings were read again");
       engine_.tick(now());  // more scans at once, or less patience
       pump();
+    });
+  }
+
+  // syslogd is behind, or away.
+  void await_log(Duration pause) {
+    if (std::exchange(log_waits_, true)) return;
+    log_due_.expires_after(pause);
+    log_due_.async_wait([this, pause](const asio::error_code&) {
+      log_waits_ = false;
+      const std::size_t before = net::kept_by_log();
+      if (!net::flush_log()) await_log(net::kept_by_log() < before ? first_log_pause : std::min(2 * pause, last_log_pause));
     });
   }
 
@@ -275,19 +341,23 @@ class App {
       if (auto* note = std::get_if<Note>(&command)) carry_out(*note);
     }
     log_counters();
+    const TimePoint until = Clock::now() + farewell;
     for (std::string_view bytes = engine_.output(); !bytes.empty(); bytes = engine_.output()) {
+      const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - Clock::now());
       pollfd poll{STDOUT_FILENO, POLLOUT, 0};
-      if (::poll(&poll, 1, farewell_ms) != 1) break;
+      if (left.count() <= 0 || ::poll(&poll, 1, static_cast<int>(left.count())) != 1) break;
       const ssize_t n = ::write(STDOUT_FILENO, bytes.data(), bytes.size());
       if (n <= 0) break;
       written(bytes.substr(0, static_cast<std::size_t>(n)));
     }
+    net::flush_log(farewell);
     _exit(0);
   }
 
   AppSettings settings_;
   const ReadAgain read_again_;
   const TimePoint start_ = Clock::now();
+  std::size_t open_at_start_ = 0;  // descriptors
   std::optional<Recorder> recorder_ = prepare();
   asio::io_context io_{1};
   Engine engine_;
@@ -296,9 +366,11 @@ class App {
   asio::posix::stream_descriptor in_;
   asio::posix::stream_descriptor out_;
   asio::steady_timer deadline_;
+  asio::steady_timer log_due_;
   asio::signal_set signals_;
   std::vector<char> in_buffer_ = std::vector<char>(read_size);
   std::vector<char> used_buffer_ = std::vector<char>(read_size);
+  bool log_waits_ = false;
   bool writing_ = false;
   bool pumping_ = false;
 };

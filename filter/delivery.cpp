@@ -96,9 +96,10 @@ Conclusion conclude(std::size_t recipients, const std::vector<lmtp::Outcome>& ou
       conclusion.worst = outcome;
     }
   }
-  conclusion.silent = !outcomes.empty() && std::all_of(outcomes.begin(), outcomes.end(), [](const lmtp::Outcome& outcome) {
-    return !outcome.reply && outcome.stage <= Stage::lhlo;
-  });
+  conclusion.ours = std::any_of(outcomes.begin(), outcomes.end(), [](const lmtp::Outcome& outcome) { return outcome.ours; });
+  conclusion.silent = !outcomes.empty() && !conclusion.ours &&
+                      std::all_of(outcomes.begin(), outcomes.end(),
+                                  [](const lmtp::Outcome& outcome) { return !outcome.reply && outcome.stage <= Stage::lhlo; });
   if (recipients > 0 && refused == recipients) conclusion.refusal = refusal_of(*for_the_client->reply);
   return conclusion;
 }

@@ -47,6 +47,7 @@ struct Conclusion {
   bool failed = false;                   // somebody is
   bool unknown = false;                  // the same
   bool silent = false;                   // nobody is there, or nobody answers
+  bool ours = false;                     // for the lack of something of ours nobody was asked
   const lmtp::Outcome* worst = nullptr;  // of one who has not got it, for the log
 };
 

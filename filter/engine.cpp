@@ -130,6 +130,7 @@ void Engine::use(Settings settings) {
     note(Level::warn, "--verify is obeyed when smtpd is started again, for only then it can be asked for recipients");
   budget_->limit = settings_.memory;
   budget_->spool = settings_.spool;
+  budget_->max_files = settings_.max_files;
   queue_.set_limits(settings_.max_scans, settings_.max_queue);
   for (auto& [id, scan] : waiting_) {
     scan.until = std::min(scan.until, *sessions_.at(scan.session_key).tx.scan_wanted + settings_.scan_timeout);
@@ -496,14 +497,30 @@ void Engine::start_scan(Session& session, Scan& scan, ScanId id, TimePoint now) 
   Transaction& tx = session.tx;
   rspamd::ScanRequest request =
       rspamd::scan_request(envelope_of(session), {tx.settings_id, session.id, settings_.request_headers});
-  if (request.recipients_left_out > 0) append_field(tx.log, "rcpts_not_scanned", std::to_string(request.recipients_left_out));
-  if (now > *tx.scan_wanted) append_field(tx.log, "queue_ms", milliseconds(now - *tx.scan_wanted));
+  if (!std::exchange(scan.begun, true)) {
+    if (request.recipients_left_out > 0) append_field(tx.log, "rcpts_not_scanned", std::to_string(request.recipients_left_out));
+    if (now > *tx.scan_wanted) append_field(tx.log, "queue_ms", milliseconds(now - *tx.scan_wanted));
+  }
   std::optional<rspamd::BodyBounds> rewritten_bounds;
   if (settings_.allow_rewritten_body && tx.enforcement != Enforcement::none) {
     rewritten_bounds = {budget_, 2 * tx.message->size() + rewriting_slack, max_dataline};
   }
   commands_.emplace_back(StartScan{id, std::move(request.headers), tx.message, scan.until, std::move(rewritten_bounds)});
   scan.until += grace;
+}
+
+// Whether a scan that could not begin can wait for another one to end.
+bool Engine::put_back(ScanId id) {
+  if (scans_.size() < 2) return false;
+  Scan& scan = scans_.at(id);
+  try {
+    queue_.put_back(id, sessions_.at(scan.session_key).client.ip);
+  } catch (const std::bad_alloc&) {
+    return false;
+  }
+  scan.until -= grace;
+  waiting_.insert(scans_.extract(id));
+  return true;
 }
 
 // Whether it ran.
@@ -518,6 +535,8 @@ void Engine::scan_finished(ScanId id, const rspamd::ScanResult& result, TimePoin
   const auto scan = scans_.find(id);
   if (scan == scans_.end()) return;
   Session& session = sessions_.at(scan->second.session_key);
+  const bool short_of_something = !result && result.error().kind == rspamd::ScanFailure::Kind::overload;
+  if (short_of_something && !session.tx.message->failed() && put_back(id)) return start_scans(now);
   drop_scan(id);
   session.tx.scan.reset();
   try {

@@ -77,6 +77,7 @@ struct Settings {
   bool monitor = false;                                // nothing is refused because of a verdict or a failed scan
   std::size_t memory = std::size_t{64} * 1024 * 1024;  // for the bodies of all messages
   std::string spool = "/var/tmp";                      // the directory they go to beyond it
+  std::size_t max_files = std::size_t(-1);             // there, at once: each is a descriptor
   std::size_t max_scans = 256;                         // at once
   std::size_t max_queue = 2048;                        // of those that wait for their turn
   bool allow_rewritten_body = false;
@@ -112,10 +113,11 @@ class Engine {
   void use(Settings settings);
 
   void receive(std::string_view bytes, TimePoint now);
-  // `server` is for the log; empty when there is but one, or none was reached.
+  // `server` is for the log; empty when there is but one, or none was reached. What has failed as overload was short of something
+  // here: it waits again while other scans are under way, and is then started once more.
   void scan_finished(ScanId id, const rspamd::ScanResult& result, TimePoint now, std::string_view server = {});
-  // `why` is for the log, when it is unsure.
-  void lookup_finished(LookupId id, Mailbox mailbox, std::string_view why, TimePoint now);
+  // `why` is for the log, when it is unsure. `ours`: see Found.
+  void lookup_finished(LookupId id, Mailbox mailbox, std::string_view why, TimePoint now, bool ours = false);
   // One outcome for each recipient, by index. `server` is for the log.
   void delivery_finished(DeliveryId id, const std::vector<lmtp::Outcome>& outcomes, std::string_view server, TimePoint now);
 
@@ -195,6 +197,7 @@ class Engine {
   struct Scan {
     std::uint64_t session_key;
     TimePoint until;
+    bool begun = false;  // it may wait again after that
   };
 
   // A recipient about which smtpd waits for an answer. It is answered even when its session is gone, which smtpd minds not.
@@ -244,6 +247,7 @@ class Engine {
   void start_scans(TimePoint now);
   void start_scan(Session& session, Scan& scan, ScanId id, TimePoint now);
   bool drop_scan(ScanId id);
+  bool put_back(ScanId id);
   void refuse(Session& session, std::string_view refusal);
   void give_up(Transaction& tx, std::string_view refusal);
   void note_lost(const Session& session, const mail::Message& message);

@@ -155,7 +155,7 @@ void Engine::take_outcomes(Session& session, const Delivery& delivery, const std
   Transaction& tx = session.tx;
   const Conclusion conclusion = conclude(delivery.recipients.size(), outcomes);
   if (conclusion.silent) store_rests_until_ = now + pause_when_silent;
-  else if (!outcomes.empty()) store_rests_until_.reset();
+  else if (!outcomes.empty() && !conclusion.ours) store_rests_until_.reset();
   std::vector<std::string> delivered;
   for (std::size_t i = 0; i < conclusion.fates.size(); ++i) {
     counters_.add("deliver", to_string(conclusion.fates[i]));

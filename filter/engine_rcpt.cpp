@@ -70,9 +70,9 @@ void Engine::on_rcpt_to(Session& session, const RcptTo& event, TimePoint now) {
   if (!asked) rcpt_verified(id, std::nullopt, now);
 }
 
-void Engine::lookup_finished(LookupId id, Mailbox mailbox, std::string_view why, TimePoint now) {
+void Engine::lookup_finished(LookupId id, Mailbox mailbox, std::string_view why, TimePoint now, bool ours) {
   try {
-    verifier_.lookup_finished(id, mailbox, why, now);
+    verifier_.lookup_finished(id, mailbox, why, now, ours);
   } catch (const std::bad_alloc&) {  // who waits for it is answered at the deadline
   }
   take_from_verifier(now);

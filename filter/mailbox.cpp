@@ -21,7 +21,7 @@ Mailbox mailbox_of(int code, std::string_view enhanced) {
 
 Found found(const lmtp::Outcome& outcome) {
   if (outcome.accepted()) return {Mailbox::known};
-  if (!outcome.reply) return {Mailbox::unsure, outcome.failure};
+  if (!outcome.reply) return {Mailbox::unsure, outcome.failure, outcome.ours};
   const lmtp::Reply& reply = *outcome.reply;
   if (outcome.stage == lmtp::Stage::rcpt) {
     if (const Mailbox mailbox = mailbox_of(reply.code, reply.enhanced); mailbox != Mailbox::unsure) return {mailbox};

@@ -30,6 +30,7 @@ enum class Mailbox {
 struct Found {
   Mailbox mailbox;
   std::string why = {};  // when unsure
+  bool ours = false;     // of that: for the lack of something of ours nobody was asked
 };
 
 // "550 5.1.1 no such user"

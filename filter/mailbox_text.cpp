@@ -15,6 +15,14 @@ std::string_view take(std::string_view& text, char end) {
   return part;
 }
 
+constexpr std::string_view by_own_lack = "!! ";
+
+bool take_ours(std::string_view& text) {
+  if (!text.starts_with(by_own_lack)) return false;
+  text.remove_prefix(by_own_lack.size());
+  return true;
+}
+
 std::optional<lmtp::Outcome> parse_outcome(std::string_view line) {
   const std::string_view name = take(line, ' ');
   lmtp::Outcome outcome{};
@@ -24,8 +32,9 @@ std::optional<lmtp::Outcome> parse_outcome(std::string_view line) {
   outcome.stage = static_cast<lmtp::Stage>(stage);
   outcome.unknown = line.starts_with("? ");
   if (outcome.unknown) line.remove_prefix(2);
-  if (line.starts_with("! ")) {
-    outcome.failure = line.substr(2);
+  outcome.ours = take_ours(line);
+  if (outcome.ours || line.starts_with("! ")) {
+    outcome.failure = line.substr(outcome.ours ? 0 : 2);
     return outcome;
   }
   lmtp::ReplyReader reader;
@@ -40,15 +49,19 @@ std::optional<lmtp::Outcome> parse_outcome(std::string_view line) {
 std::string text_of(const StartLookup& lookup) { return lookup.recipient + " " + std::to_string(lookup.size) + "\n"; }
 
 std::string text_of(const Found& found) {
-  return std::string(to_string(found.mailbox)) + (found.why.empty() ? "" : " ") + found.why + "\n";
+  std::string text(to_string(found.mailbox));
+  if (found.ours || !found.why.empty()) text += " ";
+  if (found.ours) text += by_own_lack;
+  return text + found.why + "\n";
 }
 
 std::optional<Found> parse_found(std::string_view text) {
   text = take(text, '\n');
   const std::string_view word = take(text, ' ');
+  const bool ours = take_ours(text);
   for (const Mailbox mailbox :
        {Mailbox::known, Mailbox::unknown, Mailbox::full, Mailbox::full_for_now, Mailbox::too_large, Mailbox::unsure}) {
-    if (word == to_string(mailbox)) return Found{mailbox, std::string(text)};
+    if (word == to_string(mailbox)) return Found{mailbox, std::string(text), ours};
   }
   return std::nullopt;
 }
@@ -66,7 +79,7 @@ std::string text_of(const std::vector<lmtp::Outcome>& outcomes) {
   std::string text;
   for (const lmtp::Outcome& outcome : outcomes) {
     text += std::string(lmtp::name(outcome.stage)) + (outcome.unknown ? " ? " : " ");
-    text += (outcome.reply ? text_of(*outcome.reply) : "! " + outcome.failure) + "\n";
+    text += (outcome.reply ? text_of(*outcome.reply) : (outcome.ours ? "!! " : "! ") + outcome.failure) + "\n";
   }
   return text;
 }

@@ -13,7 +13,7 @@ namespace mailbridge::filter {
 // "alice@example.net 1234\n"
 std::string text_of(const StartLookup& lookup);
 
-// "known\n", "unsure no answer in time\n"
+// "known\n", "unsure no answer in time\n", "unsure !! Too many open files\n": by our own lack
 std::string text_of(const Found& found);
 std::optional<Found> parse_found(std::string_view text);
 
@@ -21,7 +21,7 @@ std::optional<Found> parse_found(std::string_view text);
 std::string text_of(const lmtp::Transaction& delivery);
 
 // A line for each: "dot 250 2.0.0 Saved\n", "connect ! Connection refused\n", "dot ? ! the server closed the connection\n": with
-// '?' when the mail may have arrived.
+// '?' when the mail may have arrived, and "connect !! Too many open files\n" by our own lack.
 std::string text_of(const std::vector<lmtp::Outcome>& outcomes);
 std::optional<std::vector<lmtp::Outcome>> parse_outcomes(std::string_view text);
 

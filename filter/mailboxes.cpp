@@ -26,6 +26,7 @@ constexpr std::size_t max_batch = 50;
 constexpr Duration names_are_kept = std::chrono::minutes(1);  // they can get other addresses at any time
 constexpr const char* not_wanted = "the delivery is no longer wanted";
 constexpr const char* no_turn = "no connection was free in time";
+constexpr const char* no_resources = "out of resources";  // of ours: memory
 
 void log_change(const std::string& server, std::string_view why) {
   std::string line;
@@ -132,7 +133,7 @@ class Lane : public std::enable_shared_from_this<Lane<Connection>> {
     std::vector<LookupId> ids;
     for (const StartLookup& lookup : lookups) ids.push_back(lookup.id);
     return [this, ids = std::move(ids)] {
-      for (const LookupId id : ids) hooks_.found(id, {Mailbox::unsure, "out of resources"}, hooks_.now());
+      for (const LookupId id : ids) hooks_.found(id, {Mailbox::unsure, no_resources, true}, hooks_.now());
     };
   }
 
@@ -204,7 +205,7 @@ class Mailboxes::LmtpLane : public Lane<lmtp::Servers::Connection> {
       const DeliveryId id = command.id;
       const std::size_t recipients = command.transaction.recipients.size();
       return spawn(ticket, deliver(std::move(turn), std::move(command)),
-                   [this, id, recipients] { fail(id, recipients, "out of resources"); });
+                   [this, id, recipients] { fail(id, recipients, no_resources, true); });
     }
     std::vector<StartLookup> batch = take_lookups(max_batch);
     auto failed = fail_lookups(batch);
@@ -250,9 +251,10 @@ class Mailboxes::LmtpLane : public Lane<lmtp::Servers::Connection> {
     hooks_.delivered(command.id, talk.outcomes, talk.server, hooks_.now());
   }
 
-  void fail(DeliveryId id, std::size_t recipients, const char* why) {
+  void fail(DeliveryId id, std::size_t recipients, const char* why, bool ours = false) {
     deliveries_.erase(id);
-    const lmtp::Outcome failed{lmtp::Stage::connect, std::nullopt, why};
+    lmtp::Outcome failed{lmtp::Stage::connect, std::nullopt, why};
+    failed.ours = ours;
     hooks_.delivered(id, std::vector<lmtp::Outcome>(recipients, failed), {}, hooks_.now());
   }
 
@@ -291,7 +293,8 @@ class Mailboxes::PolicyLane : public Lane<net::Socket> {
         fresh = true;
         auto connected = co_await net::connect(target_, lookup.until);
         if (!connected) {
-          answer = Found{Mailbox::unsure, "quota-status: cannot connect: " + connected.error().what};
+          const net::ConnectError& error = connected.error();
+          answer = Found{Mailbox::unsure, "quota-status: cannot connect: " + error.what, error.ours};
           break;
         }
         socket = std::make_unique<net::Socket>(std::move(*connected));

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <exception>
@@ -87,7 +88,7 @@ int run(int argc, char** argv) {
     raise_descriptor_limit();
     if (settings) filter::serve(std::move(*settings), read_again);
     std::string why = read ? "an option that only prints text has no place in smtpd.conf" : std::move(read.error().what);
-    std::fprintf(stderr, "%s\n", why.c_str());
+    net::log(Level::error, why);
     filter::serve(out_of_order(std::move(why)), read_again);
   }
   if (text) {
@@ -122,6 +123,7 @@ int main(int argc, char** argv) {
     return run(argc, argv);
   } catch (const std::exception& error) {
     mailbridge::net::log(mailbridge::Level::error, std::string("giving up: ") + error.what());
+    mailbridge::net::flush_log(std::chrono::seconds(1));
     return 1;
   }
 }

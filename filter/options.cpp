@@ -216,13 +216,16 @@ void declare(CLI::App& app, Values& values) {
       "is "
       "whole, as it does with a message larger than its `max_message`.");
   row("--on-unreadable", values.on_unreadable, policies, one_of(policies), "The same when rspamd's reply is no verdict.");
-  row("--on-overload", values.on_overload, policies, one_of(policies), "The same when too many scans are under way.");
+  row("--on-overload", values.on_overload, policies, one_of(policies),
+      "The same when too many scans are under way. Or when this host is short of descriptors, memory or ports.");
   row("--on-too-large", values.on_too_large, policies, one_of(policies),
       "The same for a message that is larger than --max-size.");
   row("--max-scans", values.max_scans, "NUMBER", whole_number(1, 100'000),
       "How many messages may be with rspamd at once. The others wait, and clients take turns, so that one with many sessions "
       "does "
-      "not hold up another. What a message waits counts in its `--scan-timeout`.");
+      "not hold up another. What a message waits counts in its `--scan-timeout`. There are fewer where descriptors do not "
+      "suffice, "
+      "see `Limits` below.");
   row("--max-queue", values.max_queue, "NUMBER", whole_number(0, 10'000),
       "How many messages may wait for rspamd. When one more comes, the newest message of the client with the most is not "
       "scanned, "
@@ -232,8 +235,9 @@ void declare(CLI::App& app, Values& values) {
       "on in files, see `--spool`.");
   row("--spool", values.spool, "DIRECTORY", {},
       "Where messages go that find no memory. Each has a file of its own there that has no name, is readable by its owner only, "
-      "and is gone with the message. When the directory cannot hold it, that message is answered with a temporary failure. Read "
-      "at start only.");
+      "and is gone with the message. When the directory cannot hold it, that message is answered with a temporary failure. It is "
+      "to "
+      "be on a local disk: while that does not answer, nobody is answered. Read at start only.");
   row("--spam-headers", values.spam_headers, "milter|rspamc|filter-rspamd", one_of("milter|rspamc|filter-rspamd"),
       "The header fields by which Sieve is to know spam. See `Headers` below.");
   app.add_flag("--submission", values.submission,
@@ -299,8 +303,8 @@ void declare(CLI::App& app, Values& values) {
       "new file `filter-mailbridge-PID-N.session` there; the filter's user must be able to write to the directory.\n"
       "The file holds whole messages and addresses; it is readable by its owner only (mode 0600). It grows until smtpd is "
       "restarted, so "
-      "this is for a short while, to report or study a problem. When it cannot be created, that is logged and mail goes on "
-      "without it.");
+      "this is for a short while, to report or study a problem, and on a local disk: while that does not answer, nobody is "
+      "answered. When it cannot be created, that is logged and mail goes on without it.");
   row("--log-target", values.log_target, "syslog|stderr", one_of("syslog|stderr"),
       "Log to syslog, facility mail, or to standard error. smtpd copies a filter's standard error to its own log, each line as "
       "an error.");

@@ -30,12 +30,6 @@ constexpr Duration ping_patience = std::chrono::seconds(5);
 // A name can get another address at any time.
 constexpr Duration names_are_kept = std::chrono::minutes(1);
 
-// It failed for the lack of something of ours: descriptors, memory, ports.
-bool is_our_own(const net::ConnectError& error) {
-  return error.number == EMFILE || error.number == ENFILE || error.number == ENOMEM || error.number == ENOBUFS ||
-         error.number == EADDRNOTAVAIL;
-}
-
 // From the system's source.
 template <class Array>
 Array random_bytes() {
@@ -98,7 +92,7 @@ void Scanner::start(StartScan command) {
         if (!thrown) return;
         // A cancelled scan can end with an exception, too, but then its result falls on no one.
         using rspamd::ScanFailure;
-        hooks_.finished(id, tl::unexpected(ScanFailure{ScanFailure::Kind::unreachable, "out of resources"}), {}, hooks_.now());
+        hooks_.finished(id, tl::unexpected(ScanFailure{ScanFailure::Kind::overload, "out of resources"}), {}, hooks_.now());
       }));
 }
 
@@ -153,9 +147,12 @@ asio::awaitable<void> Scanner::scan(StartScan command) {
     const auto error = co_await talk(server, pool->ways, exchange, connect_by, watch);
     if ((co_await asio::this_coro::cancellation_state).cancelled() != asio::cancellation_type::none) co_return;
     if (error && !(error->timed_out && connect_by == command.until)) {
-      watch('!', "refused " + error->what);
+      watch('!', (error->ours ? "lacking " : "refused ") + error->what);
+      if (error->ours) {
+        attempts.not_tried(*chosen, error->what);
+        continue;
+      }
       attempts.not_connected(*chosen, error->what);
-      if (is_our_own(*error)) continue;
       if (pool->upstreams.not_connected(*chosen, Clock::now(), random())) log_change(server.name, false, error->what);
       await_probe(pool);
       continue;
@@ -195,7 +192,7 @@ void Scanner::await_probe(const PoolPtr& pool) {
     pool->probe_due.expires_at(TimePoint::max());
     while (const auto server = pool->upstreams.take_probe(Clock::now())) {
       const auto ended = [this, pool, server](const std::exception_ptr& thrown) {
-        if (thrown) pool->upstreams.pinged(*server, false, Clock::now(), random());  // no memory for it
+        if (thrown) pool->upstreams.not_pinged(*server, Clock::now());
         await_probe(pool);
       };
       try {
@@ -215,10 +212,9 @@ asio::awaitable<void> Scanner::probe(PoolPtr pool, std::size_t number) {
   const auto watch = [](char, std::string_view) {};
   const TimePoint connect_by = begun + std::min(pool->ways.connect_timeout, ping_patience);
   const auto error = co_await talk(server, pool->ways, ping, connect_by, watch);
+  if (error && error->ours) co_return pool->upstreams.not_pinged(number, Clock::now());
   const bool answers = !error && ping.result();
-  const bool was_up = pool->upstreams.up(number);
-  const bool changed = error && is_our_own(*error) ? pool->upstreams.pinged(number, was_up, Clock::now(), random())
-                                                   : pool->upstreams.pinged(number, answers, Clock::now(), random());
+  const bool changed = pool->upstreams.pinged(number, answers, Clock::now(), random());
   if (changed) log_change(server.name, answers, answers ? "" : error ? error->what : ping.result().error().what);
 }
 

@@ -139,14 +139,14 @@ bool Verifier::may_start_in_background() const {
 // Once the pause is over, one look-up finds out whether that has ended.
 bool Verifier::silent(TimePoint now) const { return silent_until_ && (now < *silent_until_ || !lookups_.empty()); }
 
-void Verifier::lookup_finished(LookupId id, Mailbox mailbox, std::string_view why, TimePoint now) {
+void Verifier::lookup_finished(LookupId id, Mailbox mailbox, std::string_view why, TimePoint now, bool ours) {
   const auto node = lookups_.extract(id);
   if (node.empty()) return;
   const Lookup& lookup = node.mapped();
   if (lookup.purpose != Lookup::For::question) --background_;
   if (const auto mine = by_key_.find(lookup.key); mine != by_key_.end() && mine->second == id) by_key_.erase(mine);
   if (mailbox == Mailbox::unsure) {
-    failed(lookup, why, now);
+    failed(lookup, why, now, ours);
   } else {
     silent_until_.reset();
     answered_ = now;
@@ -161,8 +161,8 @@ void Verifier::lookup_finished(LookupId id, Mailbox mailbox, std::string_view wh
   }
 }
 
-void Verifier::failed(const Lookup& lookup, std::string_view why, TimePoint now) {
-  if (now - lookup.started >= std::min(slow, settings_.timeout / 2) && answered_ <= lookup.started) {
+void Verifier::failed(const Lookup& lookup, std::string_view why, TimePoint now, bool ours) {
+  if (!ours && now - lookup.started >= std::min(slow, settings_.timeout / 2) && answered_ <= lookup.started) {
     silent_until_ = now + pause_when_silent;
   }
   if (noted_ && now < *noted_ + note_again) return;

@@ -78,7 +78,8 @@ class Verifier {
   // The answer is of no interest any more.
   void forget(QuestionId id);
 
-  void lookup_finished(LookupId id, Mailbox mailbox, std::string_view why, TimePoint now);
+  // `ours`: see Found.
+  void lookup_finished(LookupId id, Mailbox mailbox, std::string_view why, TimePoint now, bool ours = false);
 
   void tick(TimePoint now);
   std::optional<TimePoint> next_deadline() const;
@@ -139,7 +140,7 @@ class Verifier {
   Lookup& start(const std::string& key, std::size_t size, Lookup::For purpose, TimePoint now);
   bool may_start_in_background() const;
   bool silent(TimePoint now) const;
-  void failed(const Lookup& lookup, std::string_view why, TimePoint now);
+  void failed(const Lookup& lookup, std::string_view why, TimePoint now, bool ours);
   void learn(const Lookup& lookup, Mailbox mailbox, TimePoint now);
   void ask_domain(const std::string& name, TimePoint now);
   void learn_of_domain(std::string_view key, Mailbox mailbox, TimePoint now);

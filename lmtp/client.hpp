@@ -56,6 +56,7 @@ struct Outcome {
   std::optional<Reply> reply;  // of that stage
   std::string failure;         // one sentence; empty when there is a reply
   bool unknown = false;        // the dot has left and no reply for this recipient came: the mail may be in the mailbox
+  bool ours = false;           // there is no reply for the lack of something of ours, which says nothing about the server
 
   bool delivered() const { return stage == Stage::dot && reply && reply->is(2); }
   bool accepted() const { return stage == Stage::rcpt && reply && reply->is(2); }  // of a probe

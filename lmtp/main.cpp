@@ -4,8 +4,8 @@
 // whatever goes wrong here ends in _exit(75), unless the server's reply has been read: that one is final.
 #include <fcntl.h>
 #include <nss.h>
+#include <poll.h>
 #include <signal.h>
-#include <syslog.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -31,6 +31,7 @@
 #include "lmtp/received.hpp"
 #include "lmtp/scan.hpp"
 #include "lmtp/wire.hpp"
+#include "net/log_lines.hpp"
 
 namespace mailbridge::lmtp {
 namespace {
@@ -40,11 +41,20 @@ volatile sig_atomic_t status_now = exit_temporary;
 volatile sig_atomic_t settled = 0;
 volatile sig_atomic_t dot_allowed = 0;
 
+// Whoever reads our last words, or the log, and is behind. smtpd itself gives an agent a file.
+constexpr std::chrono::milliseconds patience_with_readers{1000};
+
 void write_all(std::string_view text) {
-  while (!text.empty()) {
-    const ssize_t n = write(STDERR_FILENO, text.data(), text.size());
-    if (n < 0 && errno != EINTR) return;
-    if (n > 0) text.remove_prefix(static_cast<std::size_t>(n));
+  for (bool waited = false; !text.empty();) {
+    const ssize_t n = net::write_now(STDERR_FILENO, text);
+    if (n > 0) {
+      text.remove_prefix(static_cast<std::size_t>(n));
+    } else if (n < 0 && errno == EAGAIN && !std::exchange(waited, true)) {
+      pollfd room{STDERR_FILENO, POLLOUT, 0};
+      poll(&room, 1, static_cast<int>(patience_with_readers.count()));
+    } else if (n == 0 || errno != EINTR) {
+      return;
+    }
   }
 }
 
@@ -81,10 +91,10 @@ bool standard_descriptors_are_open() {
   return true;
 }
 
-// syslog(3) and not net/log.hpp: spdlog would add a tenth to the time an agent takes to start.
 void log(const Note& note) {
-  const int priority = note.level == Level::error ? LOG_ERR : note.level == Level::warn ? LOG_WARNING : LOG_INFO;
-  syslog(priority, "%s", note.text.c_str());
+  net::LogLines lines(net::LogTarget::syslog, "lda2lmtp");
+  lines.write(note.level, note.text);
+  lines.flush(patience_with_readers);
 }
 
 std::shared_ptr<mail::Message> read_mail(const Request& request) {
@@ -212,7 +222,6 @@ int main_of_agent(int argc, char** argv) {
   const TimePoint start = Clock::now();
   const bool has_input = standard_descriptors_are_open();
   catch_signals();
-  openlog("lda2lmtp", LOG_PID, LOG_MAIL);
   const auto read =
       read_settings({argv, argv + argc}, {environment("SENDER"), environment("RECIPIENT"), environment("USER"),
                                           environment("LOCAL"), environment("DOMAIN"), environment("ORIGINAL_RECIPIENT")});

@@ -99,8 +99,9 @@ std::string shown(const Reply& reply, const std::string& text) {
 }
 
 // RFC 3463: 4.4.1 no answer from host, 4.4.2 bad connection, 4.3.0 other.
-std::string_view code_of_failure(Stage stage) {
-  return stage == Stage::input || stage == Stage::scan ? "451 4.3.0" : stage == Stage::connect ? "451 4.4.1" : "451 4.4.2";
+std::string_view code_of_failure(const Outcome& outcome) {
+  const Stage stage = outcome.stage;
+  return outcome.ours || stage == Stage::input || stage == Stage::scan ? "451 4.3.0" : stage == Stage::connect ? "451 4.4.1" : "451 4.4.2";
 }
 
 }  // namespace
@@ -125,7 +126,7 @@ std::string last_line(const Outcome& outcome, std::string_view recipient, std::s
   std::string text = outcome.reply ? outcome.reply->first() : outcome.failure;
   if (outcome.unknown) text += "; " + std::string(twice);
   if (!text.starts_with('<')) text = "<" + printable(recipient, max_recipient) + "> " + text;
-  std::string line = outcome.reply ? shown(*outcome.reply, text) : std::string(code_of_failure(outcome.stage)) + " " + text;
+  std::string line = outcome.reply ? shown(*outcome.reply, text) : std::string(code_of_failure(outcome)) + " " + text;
   return printable(line, max_last_line - tail.size()) + tail;
 }
 

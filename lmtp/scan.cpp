@@ -118,6 +118,7 @@ asio::awaitable<Scanned> scan(const ScanSettings& settings, std::shared_ptr<cons
     rspamd::Exchange exchange(rspamd::Outgoing(rspamd::scan_command, headers, message, wire_to(upstream)), until);
     const auto error = co_await ask(settings, upstream, tls->get(), exchange, until);
     if (!error) attempts.finished(*chosen, std::move(exchange).result());
+    else if (error->ours) attempts.not_tried(*chosen, error->what);
     else attempts.not_connected(*chosen, error->what);
   }
   co_return judged(settings, *message, attempts.result(), names, std::move(server), Clock::now() - begun);

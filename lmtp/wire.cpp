@@ -95,6 +95,7 @@ std::string connect_failure(const Endpoint& endpoint, const net::ConnectError& e
   if (local && error.number == EACCES) return permission_denied(local->path);
   if (local && error.number == ENOENT) return "no such socket: is Dovecot running, and does it listen for LMTP there?";
   if (error.number == ECONNREFUSED) return "nobody listens there: is Dovecot running?";
+  if (error.ours) return "cannot connect, by this host's own fault: " + error.what;
   return "cannot connect: " + error.what;
 }
 
@@ -176,6 +177,7 @@ asio::awaitable<Servers::Talk> Servers::talk(Transaction transaction, Patience p
   if (transaction.helo.empty()) transaction.helo = host_name();
   if (kept && co_await serve(std::move(kept), transaction, patience, hooks, talk)) co_return talk;
   talk.fresh = true;
+  std::optional<Talk> lacking;  // had one not been tried for the lack of something of ours, the others cannot stand for all
   const std::vector<Server*> order = in_order(Clock::now());
   for (std::size_t i = 0; i < order.size(); ++i) {
     Server& server = *order[i];
@@ -186,18 +188,21 @@ asio::awaitable<Servers::Talk> Servers::talk(Transaction transaction, Patience p
     auto stream = co_await open(server, begun + std::min(share, ways_.connect_timeout));
     talk.spent[static_cast<std::size_t>(Stage::connect)] += Clock::now() - begun;
     if (!stream) {
-      const Outcome failed{Stage::connect, std::nullopt, connect_failure(server.endpoint, stream.error())};
+      Outcome failed{Stage::connect, std::nullopt, connect_failure(server.endpoint, stream.error())};
+      failed.ours = stream.error().ours;
       talk.server = server.name;
       talk.outcomes.assign(transaction.recipients.size(), failed);
-      heard_of(server, failed.failure, hooks);
+      if (failed.ours) lacking = {.outcomes = talk.outcomes, .server = talk.server};
+      else heard_of(server, failed.failure, hooks);
       continue;
     }
     Patience here = patience;
     here.banner = std::min(patience.banner, share);
     here.lhlo = std::min(patience.lhlo, share);
     auto connection = std::make_unique<Connection>(Connection{&server, std::move(*stream), std::nullopt});
-    if (co_await serve(std::move(connection), transaction, here, hooks, talk)) break;
+    if (co_await serve(std::move(connection), transaction, here, hooks, talk)) co_return talk;
   }
+  if (lacking) talk.outcomes = std::move(lacking->outcomes), talk.server = std::move(lacking->server);
   co_return talk;
 }
 

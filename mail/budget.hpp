@@ -1,7 +1,8 @@
-// How much memory the messages of this process may take together, and where they go beyond that.
+// How much memory the messages of this process may take together, and where and in how many files they go beyond that.
 #pragma once
 
 #include <cstddef>
+#include <limits>
 #include <string>
 
 namespace mailbridge::mail {
@@ -10,6 +11,8 @@ struct Budget {
   std::size_t limit = std::size_t{64} * 1024 * 1024;
   std::string spool = "/var/tmp";  // the directory of spool files
   std::size_t used = 0;
+  std::size_t max_files = std::numeric_limits<std::size_t>::max();  // each is a descriptor
+  std::size_t files = 0;
 
   bool has_room_for(std::size_t n) const { return used <= limit && n <= limit - used; }
   void take(std::size_t n) { used += n; }  // the limit may be overdrawn

@@ -24,6 +24,7 @@ Message::Message(std::shared_ptr<Budget> budget) : budget_(std::move(budget)) {}
 Message::~Message() {
   for (const Block& block : blocks_) budget_->give_back(block.capacity);
   budget_->give_back(head_taken_);
+  if (spool_) --budget_->files;
   close_window();
 }
 
@@ -102,12 +103,17 @@ bool Message::add_block(std::size_t line_size) {
 void Message::move_to_spool() {
   if (blocks_.empty()) return;
   if (!spool_) {
+    if (budget_->files >= budget_->max_files) {
+      failure_ = std::make_error_code(std::errc::too_many_files_open);
+      return;
+    }
     auto created = SpoolFile::create(budget_->spool);
     if (!created) {
       failure_ = created.error();
       return;
     }
     spool_ = std::move(*created);
+    ++budget_->files;
   }
   auto block = blocks_.begin();
   for (std::size_t moved = 0; block != blocks_.end() && moved < moved_at_once; ++block) {

@@ -3,6 +3,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -79,19 +80,33 @@ asio::awaitable<asio::error_code> connect_tcp(Socket& socket, const Address& add
   }
 }
 
+// Of the addresses of a name: ::1 cannot be assigned where there is no IPv6, which is no news.
+int weight(const ConnectError& error) { return !error.ours ? 1 : error.number == EADDRNOTAVAIL ? 0 : 2; }
+
 ConnectError out_of_time() { return {true, 0, "no connection in time"}; }
 
 struct Answer {
   Addresses addresses;
-  std::string fault;  // when there is none
+  std::string fault = {};  // when there is none
+  bool ours = false;       // of that: it says nothing about the name
 };
+
+// The resolver has no word for it, and calls the name server silent.
+bool no_descriptor_is_left() {
+  const int descriptor = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (descriptor < 0) return is_own_lack(errno);
+  close(descriptor);
+  return false;
+}
 
 Answer ask_resolver(const std::string& host, const std::string& port) {
   addrinfo hints{};
   hints.ai_socktype = SOCK_STREAM;
   addrinfo* found = nullptr;
   const int error = getaddrinfo(host.c_str(), port.c_str(), &hints, &found);
+  const int number = errno;
   Answer answer;
+  answer.ours = error == EAI_MEMORY || (error == EAI_SYSTEM && is_own_lack(number)) || (error != 0 && no_descriptor_is_left());
   if (error == EAI_NONAME) answer.fault = "Host not found";
   else if (error != 0) answer.fault = std::string("looking the name up: ") + gai_strerror(error);
   const std::unique_ptr<addrinfo, void (*)(addrinfo*)> freed(found, [](addrinfo* list) {
@@ -113,6 +128,7 @@ struct Target::Name {
   void take(Answer answer) {
     under_way = false;
     fault = std::move(answer.fault);
+    ours = answer.ours;
     if (!answer.addresses.empty()) {
       // The one that worked last stays the first.
       if (addresses) {
@@ -139,9 +155,14 @@ struct Target::Name {
   const std::string port;
   std::shared_ptr<const Addresses> addresses;  // none until a look-up has answered some
   std::string fault;                           // of the last look-up
+  bool ours = false;                           // of the fault
   std::atomic<bool> under_way = false;
   asio::steady_timer answered;  // never expires; cancelled by each answer
 };
+
+bool is_own_lack(int number) {
+  return number == EMFILE || number == ENFILE || number == ENOMEM || number == ENOBUFS || number == EADDRNOTAVAIL;
+}
 
 Target::Target(asio::any_io_executor executor, const Endpoint& endpoint, std::optional<asio::ip::address> source)
     : source_(std::move(source)) {
@@ -162,15 +183,16 @@ void Target::look_up() {
   if (!name_ || name_->under_way.exchange(true)) return;
   try {
     // The executor that is kept has work to do until the answer is there.
-    std::thread([name = name_, executor = asio::prefer(name_->executor, asio::execution::outstanding_work.tracked)] {
+    std::thread([name = name_, executor = asio::prefer(name_->executor, asio::execution::outstanding_work.tracked)]() mutable {
       try {
         asio::post(executor, [name, answer = ask_resolver(name->host, name->port)]() mutable { name->take(std::move(answer)); });
       } catch (const std::exception&) {  // no memory: who waits does so until its time is over, and the next one asks again
         name->under_way = false;
       }
+      name.reset();  // its timer must not outlive the context
     }).detach();
   } catch (const std::exception& error) {  // no thread, no memory
-    name_->take({{}, std::string("looking the name up: ") + error.what()});
+    name_->take({{}, std::string("looking the name up: ") + error.what(), true});
   }
 }
 
@@ -182,11 +204,11 @@ asio::awaitable<tl::expected<Socket, ConnectError>> connect(Target& target, Time
     if (name->under_way) co_await (name->answered.async_wait(token) || timer.async_wait(token));
     if (!name->addresses) {
       if (name->under_way) co_return tl::unexpected(ConnectError{true, 0, "the name could not be looked up in time"});
-      co_return tl::unexpected(ConnectError{false, 0, name->fault});
+      co_return tl::unexpected(ConnectError{false, 0, name->fault, name->ours});
     }
   }
   const auto addresses = target.addresses();
-  ConnectError last = out_of_time();
+  std::optional<ConnectError> last;
   std::size_t left = addresses->size();
   for (const Address& address : *addresses) {
     Socket socket(executor);
@@ -204,10 +226,12 @@ asio::awaitable<tl::expected<Socket, ConnectError>> connect(Target& target, Time
       if (target.name_) target.name_->prefer(address);
       co_return socket;
     }
-    last = error == asio::error::timed_out ? out_of_time() : ConnectError{false, error.value(), error.message()};
+    ConnectError failed = out_of_time();
+    if (error != asio::error::timed_out) failed = {false, error.value(), error.message(), is_own_lack(error.value())};
+    if (!last || weight(failed) >= weight(*last)) last = std::move(failed);
   }
-  target.look_up();
-  co_return tl::unexpected(std::move(last));
+  if (!last->ours) target.look_up();
+  co_return tl::unexpected(std::move(*last));
 }
 
 asio::awaitable<tl::expected<Socket, ConnectError>> connect(Endpoint endpoint, TimePoint until) {

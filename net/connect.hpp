@@ -23,9 +23,13 @@ using Addresses = std::vector<Address>;
 
 struct ConnectError {
   bool timed_out;
-  int number;        // errno of the last address tried; 0 for a failed look-up and for a timeout
-  std::string what;  // "Connection refused", "Host not found (authoritative)", "no connection in time"
+  int number;         // errno of the last address tried; 0 for a failed look-up and for a timeout
+  std::string what;   // "Connection refused", "Host not found (authoritative)", "no connection in time"
+  bool ours = false;  // it says nothing about the server: this process or this host was short of something
 };
+
+// Descriptors, memory, local ports or threads.
+bool is_own_lack(int error_number);
 
 // Where an Endpoint is. A name is looked up in a thread that ends with the answer, for getaddrinfo(3) can take as long as it
 // likes and knows no way back: one look-up of a name at a time, and none behind that of another name. What it answered is kept

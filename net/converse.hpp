@@ -5,10 +5,15 @@
 // the talk by itself, for the peer's last words may still be on their way: reading goes on until it ends. And when time is up,
 // what has arrived by then is heard once more: a process that was not scheduled in time must not take a reply for silence.
 //
+// When the system is short of memory for a read or a write, that is tried again until the step's time is over: it says nothing
+// about the peer, and no readiness tells when it ends.
+//
 // A peer that always has more to say, or always takes more, would never make us wait: after some turns the others have theirs.
 #pragma once
 
+#include <algorithm>
 #include <array>
+#include <chrono>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -30,6 +35,7 @@
 namespace mailbridge::net {
 
 inline constexpr unsigned turns_at_once = 16;
+inline constexpr Duration nap = std::chrono::milliseconds(10);
 
 // What wakes a waiting conversation: its timer, which ends early when the socket is ready. A wait for the socket that is
 // overtaken stays for the next time, and may outlive the conversation.
@@ -66,8 +72,11 @@ asio::awaitable<void> converse(Socket& socket, Machine& machine, Watch watch) {
     watch('!', to_string(ending));
     machine.end(ending);
   };
-  const auto blocked = [](const asio::error_code& error) {
-    return error == asio::error::would_block || error == asio::error::try_again;
+  bool lacking = false;  // in this turn
+  const auto blocked = [&](const asio::error_code& error) {
+    const bool no_room = error == asio::error::no_buffer_space || error == asio::error::no_memory;
+    lacking = lacking || no_room;
+    return no_room || error == asio::error::would_block || error == asio::error::try_again;
   };
   if (!socket.non_blocking()) socket.non_blocking(true);
   for (unsigned turn = 1;; ++turn) {
@@ -83,6 +92,7 @@ asio::awaitable<void> converse(Socket& socket, Machine& machine, Watch watch) {
       continue;
     }
     // No answer is there in the moment after our last word, and no room after a write that had to stop.
+    lacking = false;
     const bool wait_first = std::exchange(wrote, Wrote::nothing) == (send ? Wrote::a_part : Wrote::all);
     asio::error_code error;
     if (late || (!wait_first && (spoken || !send))) {
@@ -116,9 +126,9 @@ asio::awaitable<void> converse(Socket& socket, Machine& machine, Watch watch) {
       }
       writable = blocked(error);
     }
-    wake_when_ready(socket, asio::socket_base::wait_read, wake, &Wake::reading);
-    if (send && writable) wake_when_ready(socket, asio::socket_base::wait_write, wake, &Wake::writing);
-    wake->timer.expires_at(until);
+    if (!lacking) wake_when_ready(socket, asio::socket_base::wait_read, wake, &Wake::reading);
+    if (send && writable && !lacking) wake_when_ready(socket, asio::socket_base::wait_write, wake, &Wake::writing);
+    wake->timer.expires_at(lacking ? std::min(until, now + nap) : until);
     co_await wake->timer.async_wait(as_tuple(asio::use_awaitable));
   }
 }

@@ -1,12 +1,11 @@
 #include "net/log.hpp"
 
-#include <syslog.h>
-
 #include <memory>
+#include <optional>
+#include <utility>
 
 #include <spdlog/logger.h>
-#include <spdlog/sinks/stdout_sinks.h>
-#include <spdlog/sinks/syslog_sink.h>
+#include <spdlog/sinks/base_sink.h>
 
 namespace mailbridge::net {
 namespace {
@@ -25,36 +24,63 @@ spdlog::level::level_enum spdlog_level(Level level) {
   return spdlog::level::err;
 }
 
-std::unique_ptr<spdlog::logger>& logger() {
-  static std::unique_ptr<spdlog::logger> instance;
+Level level_of(spdlog::level::level_enum level) {
+  if (level <= spdlog::level::debug) return Level::debug;
+  if (level == spdlog::level::info) return Level::info;
+  return level == spdlog::level::warn ? Level::warn : Level::error;
+}
+
+struct Log {
+  std::optional<LogLines> lines;
+  std::unique_ptr<spdlog::logger> front;
+  std::function<void()> kept;
+};
+
+// Never destroyed: what is said while the process ends is to find it.
+Log& the_log() {
+  static Log& instance = *new Log;
   return instance;
 }
+
+class Sink : public spdlog::sinks::base_sink<spdlog::details::null_mutex> {
+  void sink_it_(const spdlog::details::log_msg& message) override {
+    the_log().lines->write(level_of(message.level), {message.payload.data(), message.payload.size()});
+  }
+  void flush_() override {}
+};
 
 }  // namespace
 
 void open_log(LogTarget target, Level level, const std::string& program) {
-  spdlog::sink_ptr sink;
-  switch (target) {
-    case LogTarget::stderr_stream:
-      sink = std::make_shared<spdlog::sinks::stderr_sink_st>();
-      sink->set_pattern("%v");  // smtpd puts the filter's name and the time in front
-      break;
-    case LogTarget::syslog:
-      logger().reset();  // the sink's destructor calls closelog(3), which must not follow the new openlog(3)
-      sink = std::make_shared<spdlog::sinks::syslog_sink_st>(program, LOG_PID, LOG_MAIL, false);
-      break;
+  Log& log = the_log();
+  if (log.lines) log.lines->use(target, program);
+  else log.lines.emplace(target, program);
+  if (!log.front) {
+    log.front = std::make_unique<spdlog::logger>(program, std::make_shared<Sink>());
+    log.front->set_error_handler([](const std::string&) {});
   }
-  logger() = std::make_unique<spdlog::logger>(program, std::move(sink));
-  logger()->set_level(spdlog_level(level));
-  logger()->set_error_handler([](const std::string&) {});
+  log.front->set_level(spdlog_level(level));
 }
 
 void log(Level level, std::string_view text) noexcept {
   try {
-    if (!logger()) open_log(LogTarget::stderr_stream, Level::info, "mailbridge");
-    logger()->log(spdlog_level(level), spdlog::string_view_t(text.data(), text.size()));
+    Log& log = the_log();
+    if (!log.front) open_log(LogTarget::stderr_stream, Level::info, "mailbridge");
+    log.front->log(spdlog_level(level), spdlog::string_view_t(text.data(), text.size()));
+    if (kept_by_log() > 0 && log.kept) log.kept();
   } catch (...) {  // see the declaration
   }
 }
+
+void watch_log(std::function<void()> kept) {
+  the_log().kept = std::move(kept);
+  if (kept_by_log() > 0) the_log().kept();
+}
+
+bool flush_log() noexcept { return !the_log().lines || the_log().lines->flush(); }
+
+std::size_t kept_by_log() noexcept { return the_log().lines ? the_log().lines->kept() : 0; }
+
+bool flush_log(Duration patience) noexcept { return !the_log().lines || the_log().lines->flush(patience); }
 
 }  // namespace mailbridge::net

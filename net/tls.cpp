@@ -1,5 +1,7 @@
 #include "net/tls.hpp"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <cerrno>
 
@@ -42,13 +44,29 @@ Fault about_file(const std::string& file) {
   return {Errc::malformed, file + ": " + reason_of(ERR_peek_error())};
 }
 
+// OpenSSL would wait for who writes to a FIFO.
+bool is_no_regular_file(const std::string& file) {
+  struct stat status {};
+  return !file.empty() && stat(file.c_str(), &status) == 0 && !S_ISREG(status.st_mode);
+}
+
+// OpenSSL would ask for it on the terminal, and where there is none on standard input, which is smtpd's.
+int no_pass_phrase(char*, int, int, void* asked) {
+  if (asked) *static_cast<bool*>(asked) = true;
+  return -1;
+}
+
 }  // namespace
 
 Result<std::shared_ptr<const TlsContext>> TlsContext::load(const TlsSettings& settings) {
+  for (const std::string* file : {&settings.ca_file, &settings.certificate_file, &settings.key_file}) {
+    if (is_no_regular_file(*file)) return fail(Errc::malformed, *file + ": not a regular file");
+  }
   ERR_clear_error();
   auto loaded = std::make_shared<TlsContext>();
   SSL_CTX* const context = loaded->get();
   if (!context) return fail(Errc::unsupported, "OpenSSL cannot be used on this machine");
+  SSL_CTX_set_default_passwd_cb(context, no_pass_phrase);
   SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
   SSL_CTX_set_verify(context, SSL_VERIFY_PEER, nullptr);
   SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
@@ -58,9 +76,12 @@ Result<std::shared_ptr<const TlsContext>> TlsContext::load(const TlsSettings& se
     if (SSL_CTX_use_certificate_chain_file(context, settings.certificate_file.c_str()) != 1) {
       return tl::unexpected(about_file(settings.certificate_file));
     }
-    if (SSL_CTX_use_PrivateKey_file(context, settings.key_file.c_str(), SSL_FILETYPE_PEM) != 1) {
-      return tl::unexpected(about_file(settings.key_file));
-    }
+    bool asked = false;
+    SSL_CTX_set_default_passwd_cb_userdata(context, &asked);
+    const int used = SSL_CTX_use_PrivateKey_file(context, settings.key_file.c_str(), SSL_FILETYPE_PEM);
+    SSL_CTX_set_default_passwd_cb_userdata(context, nullptr);
+    if (asked) return fail(Errc::malformed, settings.key_file + ": it has a pass phrase, and nobody is there to be asked");
+    if (used != 1) return tl::unexpected(about_file(settings.key_file));
   }
   return loaded;
 }

@@ -153,6 +153,11 @@ bool Upstreams::pinged(std::size_t i, bool answers, TimePoint now, double random
   return !std::exchange(server.up, true);
 }
 
+void Upstreams::not_pinged(std::size_t i, TimePoint now) {
+  servers_[i].probing = false;
+  servers_[i].probe_at = now + first_pause;
+}
+
 std::optional<std::size_t> Attempts::next(Upstreams& upstreams) const {
   if (ended_) return std::nullopt;
   if (!lost_on_) return upstreams.choose(unconnected_);
@@ -162,7 +167,13 @@ std::optional<std::size_t> Attempts::next(Upstreams& upstreams) const {
 
 void Attempts::not_connected(std::size_t server, std::string what) {
   unconnected_ |= bit(server);
-  result_ = tl::unexpected(ScanFailure{ScanFailure::Kind::unreachable, std::move(what)});
+  if (!lacked_) result_ = tl::unexpected(ScanFailure{ScanFailure::Kind::unreachable, std::move(what)});
+}
+
+void Attempts::not_tried(std::size_t server, std::string what) {
+  unconnected_ |= bit(server);
+  lacked_ = true;
+  result_ = tl::unexpected(ScanFailure{ScanFailure::Kind::overload, std::move(what)});
 }
 
 void Attempts::finished(std::size_t server, ScanResult result) {
@@ -170,7 +181,7 @@ void Attempts::finished(std::size_t server, ScanResult result) {
   ended_ = !lost || lost_on_.has_value();
   if (lost && ended_) result.error() = {ScanFailure::Kind::http, "refused: connection lost twice, last: " + result.error().what};
   lost_on_ = server;
-  result_ = std::move(result);
+  if (ended_ || !lacked_) result_ = std::move(result);
 }
 
 }  // namespace mailbridge::rspamd

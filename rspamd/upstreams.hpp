@@ -70,10 +70,12 @@ class Upstreams {
   bool timed_out(std::size_t server, TimePoint now, double random);  // connected, and no whole reply before the scan's deadline
   void lost(std::size_t server, TimePoint now);                      // connected, and no whole reply
 
-  // Servers to be asked with /ping. Who takes one owes pinged(). A single server is not asked: there is no choice to make.
+  // Servers to be asked with /ping. Who takes one owes pinged(), or not_pinged() when it could not be asked for the lack of
+  // something of ours. A single server is not asked: there is no choice to make.
   std::optional<TimePoint> next_probe() const;
   std::optional<std::size_t> take_probe(TimePoint now);
   bool pinged(std::size_t server, bool answers, TimePoint now, double random);
+  void not_pinged(std::size_t server, TimePoint now);
 
  private:
   struct Server {
@@ -94,7 +96,8 @@ class Upstreams {
 
 // One scan's way from server to server.
 //
-//   no connection           the next server, each at most once
+//   no connection           the next server, each at most once; when that was for the lack of something of ours, the scan that no
+//                           server answers fails as overload
 //   lost in mid-request     one second try, on another server if there is one, else on the same: rspamd is many processes, and
 //   the
 //                           next connection finds another one. Lost twice, it is rspamd's refusal: of a mail over its max_message
@@ -105,6 +108,8 @@ class Attempts {
   std::optional<std::size_t> next(Upstreams& upstreams) const;
 
   void not_connected(std::size_t server, std::string what);
+  // The same, for the lack of something of ours.
+  void not_tried(std::size_t server, std::string what);
   // The connection stood, and this came of it; `unreachable` is what is lost in mid-request.
   void finished(std::size_t server, ScanResult result);
 
@@ -116,6 +121,7 @@ class Attempts {
   Upstreams::Set unconnected_ = 0;
   std::optional<std::size_t> lost_on_;
   bool ended_ = false;
+  bool lacked_ = false;  // result_ says of what
 };
 
 }  // namespace mailbridge::rspamd

@@ -1,5 +1,6 @@
 #include "app/options.hpp"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -9,6 +10,8 @@
 
 #include <gtest/gtest.h>
 #include <CLI/CLI.hpp>
+
+#include "app/toml_file.hpp"
 
 namespace mailbridge::app {
 namespace {
@@ -106,6 +109,15 @@ TEST_F(Options, WhatIsWrongNamesFileLineAndKey) {
 TEST_F(Options, WrongArguments) {
   EXPECT_EQ(wrong({"--config", "/nonexistent/x.toml"}), "/nonexistent/x.toml: No such file or directory");
   EXPECT_EQ(wrong({"--config", testing::TempDir()}), testing::TempDir() + ": Is a directory");
+  const std::string fifo = testing::TempDir() + "fifo." + std::to_string(getpid());
+  ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);
+  for (const std::string& other : {fifo, std::string("/dev/zero")}) {
+    EXPECT_EQ(wrong({"--config", other}), other + ": not a regular file");
+  }
+  unlink(fifo.c_str());
+  std::ofstream(fifo).seekp(static_cast<std::streamoff>(max_file)) << "x";
+  EXPECT_EQ(wrong({"--config", fifo}), fifo + ": larger than 16 MiB");
+  unlink(fifo.c_str());
   EXPECT_EQ(wrong({"--bogus"}), "The following argument was not expected: --bogus");
   EXPECT_EQ(wrong({"--second=2"}), "The following argument was not expected: --second=2; did you mean --seconds?");
   EXPECT_EQ(wrong({"--nmae=x"}), "The following argument was not expected: --nmae=x; did you mean --name?");

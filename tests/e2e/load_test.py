@@ -36,6 +36,30 @@ class Client:
         return await self.reply()
 
 
+USERS = ["alice@example.org", "bob@example.org", "alice@example.net"]
+
+
+async def send_but_the_dot(client, number, subject, lines):
+    to = USERS[number % len(USERS)]
+    for command in (f"MAIL FROM:<sender{number}@client.example.net>", f"RCPT TO:<{to}>", "DATA"):
+        reply = await client.command(command)
+        assert reply[:3] in ("250", "354"), reply
+    client.writer.write(wire(message(subject, b"line\r\n" * lines, to=to)))
+    await client.writer.drain()
+
+
+async def crowd(address, subjects, lines):
+    """A session for each subject: all are connected before any sends, and all mails but their dots are there before any ends. The
+    replies to the dots."""
+    gate = asyncio.Semaphore(AT_ONCE)
+    clients = await asyncio.gather(*(Client.connect(address, gate) for _ in subjects))
+    await asyncio.gather(*(send_but_the_dot(client, number, subjects[number], lines(number)) for number, client in enumerate(clients)))
+    replies = await asyncio.gather(*(client.command(".") for client in clients))
+    for client in clients:
+        client.writer.close()
+    return replies
+
+
 class LoadTest(StackTest):
     def test_fifty_sessions_at_once(self):
         """All connected before any sends; verdicts of all kinds; each mail arrives once, and where it belongs."""
@@ -80,26 +104,8 @@ class LoadTest(StackTest):
         verdict says; nothing is lost."""
         kinds = ["", "[junk]", "[spam]", "[later]", ""]
         wanted = {"": "250", "[junk]": "250", "[spam]": "554 5.7.1", "[later]": "451 4.7.1"}
-        users = ["alice@example.org", "bob@example.org", "alice@example.net"]
-
-        async def send(client, number):
-            kind, to = kinds[number % len(kinds)], users[number % len(users)]
-            for command in (f"MAIL FROM:<sender{number}@client.example.net>", f"RCPT TO:<{to}>", "DATA"):
-                reply = await client.command(command)
-                self.assertIn(reply[:3], ("250", "354"), reply)
-            client.writer.write(wire(message(f"{kind} throng {number}.", b"line\r\n" * (number % 100), to=to)))
-            await client.writer.drain()
-
-        async def crowd():
-            gate = asyncio.Semaphore(AT_ONCE)
-            clients = await asyncio.gather(*(Client.connect(self.stack.smtp_address, gate) for _ in range(CROWD)))
-            await asyncio.gather(*(send(client, number) for number, client in enumerate(clients)))
-            replies = await asyncio.gather(*(client.command(".") for client in clients))
-            for client in clients:
-                client.writer.close()
-            return replies
-
-        replies = asyncio.run(crowd())
+        subjects = [f"{kinds[number % len(kinds)]} throng {number}." for number in range(CROWD)]
+        replies = asyncio.run(crowd(self.stack.smtp_address, subjects, lambda number: number % 100))
         wrong = collections.Counter(reply for number, reply in enumerate(replies)
                                     if not reply.startswith(wanted[kinds[number % len(kinds)]]))
         self.assertEqual(wrong, {})
@@ -108,18 +114,38 @@ class LoadTest(StackTest):
             """The folder and the subject's number of each mail of the crowd."""
             return collections.Counter(
                 (user, folder, int(re.search(rb"throng (\d+)", header(mail, b"Subject")[0])[1]))
-                for user in users for folder in ("INBOX", "Junk")
+                for user in USERS for folder in ("INBOX", "Junk")
                 for mail in self.stack.mailbox(user, folder) if b" throng " in mail)
 
         self.stack.wait_queue_empty(200)
-        self.assertEqual(arrived(), {(users[number % len(users)], "Junk" if kinds[number % len(kinds)] else "INBOX", number): 1
+        self.assertEqual(arrived(), {(USERS[number % len(USERS)], "Junk" if kinds[number % len(kinds)] else "INBOX", number): 1
                                      for number in range(CROWD) if wanted[kinds[number % len(kinds)]] == "250"})
         lines = self.stack.log_since(self.since, "filter-mailbridge.*result=")
         self.assertEqual(len({line.partition("session=")[2].split()[0] for line in lines}), CROWD)
 
+    def test_two_hundred_sessions_and_64_descriptors(self):
+        """Whatever is to be done when rspamd cannot be reached: it can, and no mail passes unscanned."""
+        self.stack.set_smtpd_conf(
+            lambda text: text.replace('proc-exec "', 'proc-exec "/usr/bin/prlimit --nofile=64:64 /usr/libexec/opensmtpd/'),
+            OPTIONS + " --on-error accept --on-overload tempfail")
+        self.addCleanup(self.stack.restart_smtpd)
+        self.addCleanup(self.stack.set_smtpd_conf, filter_options=OPTIONS)
+        self.stack.restart_smtpd()
+        self.stack.wait_log(r"--max-scans is \d+ instead of 256: no more than 64 descriptors", self.since)
+        kinds = ["[junk]", "[spam]"]
+        subjects = [f"{kinds[number % len(kinds)]} few {number}." for number in range(200)]
+        replies = asyncio.run(crowd(self.stack.smtp_address, subjects, lambda number: number))
+        self.assertEqual(collections.Counter(reply[:3] for reply in replies), {"250": 100, "554": 100})
+        self.stack.wait_queue_empty(60)
+        mails = [mail for user in USERS for mail in self.stack.mailbox(user, "Junk") if b" few " in mail]
+        self.assertEqual(len(mails), 100)
+        self.assertEqual([mail for mail in mails if b"X-Spam-Error" in mail], [])
+
+
+# How long a verdict takes is the machine's affair here.
+OPTIONS = "--scan-timeout 240"
 
 if __name__ == "__main__":
     # On both sides.
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
-    # How long a verdict takes is the machine's affair here.
-    main(filter_options="--scan-timeout 240")
+    main(filter_options=OPTIONS)

@@ -12,6 +12,7 @@ What differs from a real host is written here and nowhere else:
   /etc/rspamd/rspamd.local.lua   tests/e2e/rspamd/rules.lua: verdicts that depend on the Subject, not on luck
 """
 
+import contextlib
 import ctypes
 import os
 import re
@@ -300,18 +301,44 @@ class Syslog:
     """/dev/log: every line the servers and our programs write to syslog."""
 
     def __init__(self, path="/dev/log"):
+        self.path, self.lines, self.reading = path, [], threading.Lock()
+        self._open()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _open(self):
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
-        self.socket.bind(path)
-        os.chmod(path, 0o666)
-        self.lines = []
-        threading.Thread(target=self._read, daemon=True).start()
+        self.socket.settimeout(0.05)
+        self.socket.bind(self.path)
+        os.chmod(self.path, 0o666)
 
     def _read(self):
         while True:
-            line = self.socket.recv(65536).decode(errors="replace").rstrip("\n\0")
-            # <priority>Mmm dd hh:mm:ss program[pid]: text
-            self.lines.append(re.sub(r"^<\d+>(?:\w{3} [ \d]\d \d\d:\d\d:\d\d )?", "", line))
+            with self.reading:
+                try:
+                    line = self.socket.recv(65536).decode(errors="replace").rstrip("\n\0")
+                except TimeoutError:
+                    line = None
+            if line is None:
+                time.sleep(0.001)  # or whoever wants the lock never gets it
+            else:
+                # <priority>Mmm dd hh:mm:ss program[pid]: text
+                self.lines.append(re.sub(r"^<\d+>(?:\w{3} [ \d]\d \d\d:\d\d:\d\d )?", "", line))
+
+    @contextlib.contextmanager
+    def stuck(self):
+        """Nobody reads: who uses syslog(3) waits."""
+        with self.reading:
+            yield
+
+    @contextlib.contextmanager
+    def away(self):
+        """Restarted, which takes a while: there is no socket meanwhile, and another one then."""
+        with self.reading:
+            self.socket.close()
+            os.unlink(self.path)
+            yield
+            self._open()
 
 
 # ---- questions to servers --------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ const Outcome full = reply(Stage::dot, 552, "5.2.2");
 const Outcome full_now = reply(Stage::dot, 452, "4.2.2");
 const Outcome nobody = reply(Stage::rcpt, 550, "5.1.1");
 const Outcome down = {Stage::connect, std::nullopt, "nobody listens there"};
+const Outcome not_asked = {Stage::connect, std::nullopt, "Too many open files", false, true};
 const Outcome lost = {Stage::dot, std::nullopt, "the server closed the connection", true};
 
 TEST(Delivery, WhatAnAnswerIsWorth) {
@@ -48,6 +49,7 @@ TEST(Delivery, WhatAnAnswerIsWorth) {
       {"deferred in mid-body", reply(Stage::body, 452, "4.2.2"), Fate::deferred},
       {"an answer that is none", reply(Stage::dot, 354), Fate::failed},
       {"no connection", down, Fate::failed},
+      {"no descriptor for one", not_asked, Fate::failed},
       {"no reply to the dot", lost, Fate::unknown},
   };
   for (const Row& row : rows) EXPECT_EQ(to_string(fate_of(row.outcome)), to_string(row.fate)) << row.name;
@@ -104,6 +106,9 @@ TEST(Delivery, WhatAllOfThemComeTo) {
               row.worst)
         << row.name;
   }
+  EXPECT_TRUE(conclude(2, {down, down}).silent);
+  EXPECT_FALSE(conclude(2, {not_asked, not_asked}).silent) << "nobody was asked";
+  EXPECT_TRUE(conclude(2, {not_asked, not_asked}).ours);
   EXPECT_EQ(conclude(3, {delivered}).delivered, 1U) << "of two nothing is known";
   EXPECT_TRUE(conclude(3, {delivered}).unknown);
 }

@@ -558,6 +558,28 @@ TEST_F(DeliveryTest, ASilentMailStoreIsTriedByOneMessageAtATime) {
   EXPECT_EQ(started.size(), 4U) << "any answer will do";
 }
 
+TEST_F(DeliveryTest, WhatWeWereShortOfSaysNothingAboutTheMailStore) {
+  const lmtp::Outcome not_asked{lmtp::Stage::connect, std::nullopt, "Too many open files", false, true};
+  mail({"alice@example.org"});
+  outcomes({not_asked});
+  EXPECT_EQ(output(), lines_of(head() + "\r\n..dot\r\n"));
+  EXPECT_THAT(log().text, HasSubstr("lmtp_error=\"Too many open files\""));
+  mail({"alice@example.org"});
+  ASSERT_EQ(started.size(), 2U);
+  outcomes({down});
+  pass(6s);
+  mail({"alice@example.org"});
+  ASSERT_EQ(started.size(), 3U);
+  const DeliveryId first = started.back().id;
+  smtpd(report("tx-reset|00000001"));
+  mail({"bob@example.org"});
+  EXPECT_EQ(started.size(), 3U);
+  engine.delivery_finished(first, {not_asked}, "", now);
+  mail({"alice@example.org"});
+  mail({"alice@example.org"});
+  EXPECT_EQ(started.size(), 4U) << "one at a time, for whether it answers again is not known";
+}
+
 TEST_F(DeliveryTest, TheSettingsOfItsStartHold) {
   mail({"alice@example.org"});
   Settings others = settings;

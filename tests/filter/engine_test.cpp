@@ -621,6 +621,44 @@ TEST_F(ScanLimitTest, MoreScansAtOnceBeginAtOnce) {
   EXPECT_EQ(begun(), (Ids{1, 2}));
 }
 
+TEST_F(ScanLimitTest, AScanThatFindsNoDescriptorWaitsForAnotherToEnd) {
+  const auto finds_none = [&](ScanId id) {
+    engine.scan_finished(id, tl::unexpected(rspamd::ScanFailure{rspamd::ScanFailure::Kind::overload, "Too many open files"}), t0);
+    started.clear();
+    collect();
+  };
+  smtpd("config|ready\n");
+  output();
+  for (const char* id : {"01", "02", "03"}) smtpd(begin(id) + mail(id));
+  EXPECT_EQ(begun(), (Ids{1, 2, 3}));
+  finds_none(3);
+  finds_none(2);
+  EXPECT_EQ(begun(), Ids{}) << "the first one is under way";
+  EXPECT_EQ(output(), "");
+  smtpd(begin("04") + mail("04"));
+  EXPECT_EQ(begun(), Ids{});
+  finish(1, "no action");
+  EXPECT_EQ(begun(), (Ids{2, 3})) << "and one more than had found any";
+  EXPECT_EQ(started.at(2).until, t0 + 30s);
+  EXPECT_EQ(started.at(2).message->size(), 37U);
+  output();
+  finds_none(3);
+  smtpd(report("02", "link-disconnect"));
+  EXPECT_EQ(cancelled, (Ids{2}));
+  EXPECT_EQ(begun(), (Ids{3, 4}));
+  finds_none(4);
+  finds_none(3);
+  EXPECT_EQ(begun(), (Ids{4})) << "nobody is left to wait for";
+  EXPECT_EQ(output(), "filter-dataline|03|d0|.\n");
+  smtpd(commit("03") + report("03", "tx-rollback|00000001"));
+  EXPECT_EQ(output(), "filter-result|03|c0|reject|451 4.3.2 Too many messages are being scanned, try again later\n");
+  EXPECT_NE(notes.back().find(" error=overload reason=\"Too many open files\" "), std::string::npos) << notes.back();
+  engine.tick(t0 + 31s);
+  collect();
+  EXPECT_EQ(output(), "filter-dataline|04|d0|.\n") << "its deadline is that of its end";
+  EXPECT_FALSE(engine.next_deadline());
+}
+
 TEST_F(ScanLimitTest, WhoLeavesMakesRoomAtOnce) {
   limit(1, 1);
   smtpd(begin("01") + mail("01") + begin("02") + mail("02"));

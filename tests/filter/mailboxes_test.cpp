@@ -140,6 +140,20 @@ TEST_F(MailboxesTest, AServerThatIsNotThereIsUnsure) {
   EXPECT_EQ(last_server, "unix:/nonexistent/lmtp");
 }
 
+TEST_F(MailboxesTest, WhatWeAreShortOfIsNoFaultOfTheServer) {
+  ScriptedServer server([](Peer&) {}, ScriptedServer::Kind::tcp);
+  Mailboxes::Ways ways{.lmtp = {*parse_lmtp_endpoint(server.endpoint())}};
+  ways.lmtp_ways.source = asio::ip::make_address("192.0.2.1");  // is no address of ours
+  mailboxes.emplace(io, std::move(ways), hooks());
+  look_up(1, "alice@example.net");
+  deliver(1, {"alice@example.net"});
+  run(2);
+  EXPECT_EQ(looked_up.at(1).mailbox, Mailbox::unsure);
+  EXPECT_TRUE(looked_up.at(1).ours) << looked_up.at(1).why;
+  EXPECT_TRUE(delivered.at(1)[0].ours) << delivered.at(1)[0].failure;
+  EXPECT_TRUE(heard(server).empty());
+}
+
 TEST_F(MailboxesTest, NobodyToAsk) {
   mailboxes.emplace(io, Mailboxes::Ways{}, hooks());
   look_up(1, "alice@example.net");

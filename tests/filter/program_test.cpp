@@ -21,8 +21,12 @@
 #include <memory>
 #include <thread>
 
+#include <openssl/pem.h>
+
 #include "base/transcript.hpp"
+#include "tests/support/authority.hpp"
 #include "tests/support/filter_player.hpp"
+#include "tests/support/limits.hpp"
 #include "tests/support/program.hpp"
 #include "tests/support/scripted_server.hpp"
 
@@ -31,6 +35,7 @@ namespace {
 
 using test::Peer;
 using test::ScriptedServer;
+using test::SoftLimit;
 
 const std::string registrations_end = "register|ready\n";
 const std::string no_action = "{\"action\":\"no action\"}";
@@ -49,33 +54,17 @@ std::string hear_request(Peer& peer) {
   return head;
 }
 
-// What a program started meanwhile inherits.
-class SoftLimit {
- public:
-  SoftLimit(__rlimit_resource resource, rlim_t value) : resource_(resource) {
-    getrlimit(resource_, &before_);
-    rlimit limit = before_;
-    limit.rlim_cur = value;
-    setrlimit(resource_, &limit);
-  }
-  ~SoftLimit() { setrlimit(resource_, &before_); }
-  SoftLimit(const SoftLimit&) = delete;
-  SoftLimit& operator=(const SoftLimit&) = delete;
-
- private:
-  __rlimit_resource resource_;
-  rlimit before_{};
-};
-
 // smtpd's end of the socket.
 class Smtpd {
  public:
-  explicit Smtpd(std::vector<std::string> arguments) {
+  // `runner`: a program that becomes the filter.
+  explicit Smtpd(std::vector<std::string> arguments, const std::vector<std::string>& runner = {}) {
     int ends[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) throw std::runtime_error("socketpair");
     int errors[2];
     if (pipe2(errors, O_CLOEXEC) != 0) throw std::runtime_error("pipe2");
     arguments.insert(arguments.begin(), MB_FILTER);
+    arguments.insert(arguments.begin(), runner.begin(), runner.end());
     std::vector<char*> argv;
     for (std::string& argument : arguments) argv.push_back(argument.data());
     argv.push_back(nullptr);
@@ -194,7 +183,7 @@ std::vector<std::string> with(const ScriptedServer& rspamd, std::vector<std::str
 }
 
 // Each recording in the directory, which is removed.
-void expect_to_play(const std::filesystem::path& directory, const std::string& name = {}) {
+void expect_to_play(const std::filesystem::path& directory, const std::string& name = {}, const std::string& holds = {}) {
   std::size_t files = 0;
   for (const auto& entry : std::filesystem::directory_iterator(directory)) {
     ++files;
@@ -203,11 +192,13 @@ void expect_to_play(const std::filesystem::path& directory, const std::string& n
     const auto played = mailbridge::testing::play_filter(transcript::parse(text), {});
     for (const std::string& difference : played.differences) ADD_FAILURE() << name << ": " << difference.substr(0, 200);
     EXPECT_EQ(played.violations, std::vector<std::string>{}) << name;
+    EXPECT_NE(text.find(holds), std::string::npos) << holds;
   }
   EXPECT_EQ(files, 1U) << name;
   std::filesystem::remove_all(directory);
 }
 
+const std::string overloaded = "reject|451 4.3.2 Too many messages are being scanned, try again later\n";
 const std::string deferred = "reject|451 4.3.0 Message could not be scanned, try again later\n";
 
 TEST(FilterProgram, AScanOverEitherKindOfSocket) {
@@ -517,6 +508,8 @@ TEST(FilterProgram, AWrongOptionNeverTakesSmtpdDown) {
   crowded << "]\n" << std::flush;
   const std::string list = ::testing::TempDir() + "networks." + std::to_string(getpid());
   std::ofstream(list) << "# ours\n10.0.0.0/8\n10.0.0.0/33 # too narrow\n";
+  const std::string short_key = ::testing::TempDir() + "key." + std::to_string(getpid());
+  std::ofstream(short_key).put('x');
   struct Row {
     std::vector<std::string> arguments;
     std::string complaint;
@@ -548,7 +541,8 @@ TEST(FilterProgram, AWrongOptionNeverTakesSmtpdDown) {
       {{"--quota-status", "dovecot"}, "--quota-status: "},
       {{"--deliver"}, "--deliver goes with --lmtp, --verify and --mark-key"},
       {{"--mark-key", "/nonexistent"}, "--mark-key: /nonexistent: No such file or directory"},
-      {{"--mark-key", "/dev/null"}, "--mark-key: /dev/null: a key of at least 32 bytes is wanted"},
+      {{"--mark-key", "/dev/null"}, "--mark-key: /dev/null: not a regular file"},
+      {{"--mark-key", short_key}, "--mark-key: " + short_key + ": a key of at least 32 bytes is wanted"},
       {{"--deliver-timeout", "601"}, "--deliver-timeout: a number of seconds from 0.1 to 600 is wanted, not 601"},
       {{"--max-unknown", "-1"}, "--max-unknown: a number from 0 to 1000 is wanted, not -1"},
       {{"--skip", "friends"}, "--skip: one of authenticated, local, networks and recipients is wanted, not friends"},
@@ -581,6 +575,7 @@ TEST(FilterProgram, AWrongOptionNeverTakesSmtpdDown) {
   }
   std::filesystem::remove(path);
   std::filesystem::remove(list);
+  std::filesystem::remove(short_key);
   std::filesystem::remove(crowd);
 }
 
@@ -641,6 +636,46 @@ TEST(FilterProgram, Sigusr1AndTheEndTellWhatHappened) {
   smtpd.hear_log(figures);
   EXPECT_EQ(smtpd.leave(), 0);
   EXPECT_NE(smtpd.errors().find(figures), std::string::npos);
+}
+
+// To open it, or to ask for the pass phrase of a key, would be to wait for ever.
+TEST(FilterProgram, FilesThatWouldMakeItWaitAreRefused) {
+  const std::filesystem::path file = ::testing::TempDir() + "waits." + std::to_string(getpid()) + ".toml";
+  const std::filesystem::path fifo = ::testing::TempDir() + "fifo." + std::to_string(getpid());
+  test::Authority authority;
+  test::Certificate certificate;
+  authority.issue(certificate, "filter", {});
+  const std::string locked = authority.write("locked", [&](std::FILE* to) {
+    PEM_write_PrivateKey(to, certificate.key, EVP_aes_256_cbc(), reinterpret_cast<const unsigned char*>("secret"), 6, nullptr,
+                         nullptr);
+  });
+  const std::string same = "rspamd = 'unix:/nonexistent'\non-error = 'accept'\n";
+  std::ofstream(file) << same;
+  Smtpd smtpd({"--config", file, "--log-target", "stderr"});
+  ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);
+  const std::string quoted = "'" + fifo.string() + "'\n";
+  const std::string no_file = fifo.string() + ": not a regular file\n";
+  const std::string tls = "rspamd = 'https://127.0.0.1:1'\nrspamd-cert = '" + certificate.file + "'\nrspamd-cert-key = ";
+  const std::pair<std::string, std::string> rows[] = {
+      {same + "networks = " + quoted, "--networks: " + no_file},
+      {same + "recipients = " + quoted, "--recipients: " + no_file},
+      {same + "mark-key = " + quoted, "--mark-key: " + no_file},
+      {same + "lmtp = 'lmtps://127.0.0.1:1'\nlmtp-ca = " + quoted, no_file},
+      {tls + quoted, no_file},
+      {tls + "'" + locked + "'\n", locked + ": it has a pass phrase, and nobody is there to be asked\n"},
+  };
+  for (const auto& [text, complaint] : rows) {
+    std::ofstream(file, std::ios::trunc) << text;
+    kill(smtpd.pid(), SIGHUP);
+    smtpd.hear_log("the settings stay as they were: " + complaint);
+  }
+  std::filesystem::rename(fifo, file);
+  kill(smtpd.pid(), SIGHUP);
+  smtpd.hear_log("the settings stay as they were: " + file.string() + ": not a regular file\n");
+  smtpd.mail();
+  EXPECT_EQ(smtpd.answer(), "proceed\n");
+  EXPECT_EQ(smtpd.leave(), 0);
+  std::filesystem::remove(file);
 }
 
 TEST(FilterProgram, SighupBringsOtherServers) {
@@ -709,6 +744,33 @@ TEST(FilterProgram, SighupWhileAScanIsTriedWithTls) {
   EXPECT_EQ(smtpd.leave(), 0);
   EXPECT_EQ(first.finish() + second.finish(), "");
   std::filesystem::remove(file);
+}
+
+// smtpd reads its filters' standard error in the process that it can be busy in, and a full one is no reason to wait.
+TEST(FilterProgram, AStandardErrorThatNobodyReadsStopsNoMail) {
+  Smtpd smtpd({"--networks", "192.0.2.0/24", "--skip", "networks", "--log-target", "stderr"});
+  const std::string sender = std::string(240, 'a') + "@example.net";
+  constexpr std::size_t mails = 3500;  // lines of 400 bytes: more than is kept
+  for (std::size_t mail = 0; mail < mails; ++mail) {
+    smtpd.begin();
+    smtpd.report("tx-mail", "|00000001|ok|" + sender);
+    smtpd.data("Received: by us");
+    smtpd.data("");
+    smtpd.data("Hello");
+    smtpd.data(".");
+    ASSERT_EQ(smtpd.answer(), "proceed\n");
+    smtpd.report("tx-commit", "|00000001|9");
+    smtpd.report("link-disconnect");
+  }
+  const std::string words = " lines were lost: the log could not be written\n";
+  const std::string log = smtpd.hear_log(words);
+  const std::size_t last = log.rfind('\n', log.size() - 2) + 1;
+  const std::size_t lost = std::stoul(log.substr(last));
+  std::size_t lines = 0;
+  for (std::size_t at = 0; (at = log.find(" result=committed\n", at)) != std::string::npos; ++at) ++lines;
+  EXPECT_EQ(lines + lost, mails);
+  EXPECT_EQ(smtpd.leave(), 0);
+  EXPECT_TRUE(smtpd.errors().starts_with("counters ")) << "it is told once";
 }
 
 TEST(FilterProgram, ItConfinesItself) {
@@ -831,7 +893,75 @@ TEST(FilterProgram, AsManyScansAtOnceAsTheHardLimitOfDescriptorsAllows) {
   EXPECT_EQ(limit.rlim_cur, own.rlim_max);
 }
 
+// As many sessions with a mail each, all of which end at once: all that comes back of them.
+std::string crowd(Smtpd& smtpd, unsigned sessions) {
+  for (unsigned id = 1000; id < 1000 + sessions; ++id) {
+    const std::string name = std::to_string(id);
+    smtpd.say("report|0.7|1.2|smtp-in|link-connect|" + name + "|mx.example.net|pass|192.0.2.1:99|192.0.2.9:25\n");
+    for (const std::string line : {"Received: by us", "", "Hello", "."}) {
+      smtpd.say("filter|0.7|1.2|smtp-in|data-line|" + name + "|d0|" + line + "\n");
+    }
+  }
+  std::string all;
+  for (unsigned mail = 0; mail < sessions; ++mail) all += smtpd.hear("|d0|.\n");
+  for (unsigned id = 1000; id < 1000 + sessions; ++id) {
+    smtpd.say("filter|0.7|1.2|smtp-in|commit|" + std::to_string(id) + "|c0|\n");
+    all += smtpd.hear("filter-result|" + std::to_string(id) + "|c0|");
+    all += smtpd.hear("\n");
+    smtpd.say("report|0.7|1.2|smtp-in|tx-commit|" + std::to_string(id) + "|00000001|9\n");
+    smtpd.say("report|0.7|1.2|smtp-in|link-disconnect|" + std::to_string(id) + "\n");
+  }
+  return all;
+}
+
+std::size_t count(const std::string& text, const std::string& what) {
+  std::size_t found = 0;
+  for (std::size_t at = text.find(what); at != std::string::npos; at = text.find(what, at + what.size())) ++found;
+  return found;
+}
+
+// Whatever is to be done when rspamd cannot be reached: that we cannot reach it for want of descriptors is another matter.
+TEST(FilterProgram, WithFewDescriptorsNoMailPassesUnscanned) {
+  constexpr unsigned sessions = 200;
+  for (const auto kind : {ScriptedServer::Kind::local, ScriptedServer::Kind::tcp}) {
+    ScriptedServer rspamd([](Peer& peer) { hear_request(peer), peer.say(reply(no_action)); }, kind);
+    Smtpd smtpd(with(rspamd, {"--on-unreachable", "accept"}), {"/bin/sh", "-c", R"(ulimit -n 64 && exec "$@")", "sh"});
+    const std::string note = smtpd.hear_log(" instead of 256: no more than 64 descriptors may be open (RLIMIT_NOFILE)\n");
+    const std::string option = "--max-scans is ";
+    const unsigned long scans = std::stoul(note.substr(note.find(option) + option.size()));
+    EXPECT_GE(scans, 16U);
+    EXPECT_LE(scans, 24U);
+    const std::string all = crowd(smtpd, sessions);
+    EXPECT_EQ(all.find("X-Spam-Error"), std::string::npos);
+    EXPECT_EQ(count(all, "|c0|proceed\n"), sessions);
+    EXPECT_EQ(smtpd.leave(), 0);
+    EXPECT_EQ(rspamd.finish(), "");
+    EXPECT_EQ(rspamd.heard().size(), sessions);
+    EXPECT_EQ(smtpd.errors().find("error="), std::string::npos);
+  }
+}
+
 #ifndef __SANITIZE_ADDRESS__  // the sanitizers want descriptors of their own, to look at memory through a pipe
+// The limit was another one when it began, or descriptors went elsewhere.
+TEST(FilterProgram, ScansThatFindNoDescriptorWaitForOthersToEnd) {
+  constexpr unsigned sessions = 100;
+  ScriptedServer rspamd(one_of_several(answer));
+  const std::filesystem::path directory = ::testing::TempDir() + "waiting." + std::to_string(getpid());
+  std::filesystem::create_directory(directory);
+  Smtpd smtpd(with(rspamd, {"--on-unreachable", "accept", "--rspamd", "unix:/nonexistent,priority=0", "--record", directory}));
+  const rlimit few{.rlim_cur = 20, .rlim_max = 20};
+  ASSERT_EQ(prlimit(smtpd.pid(), RLIMIT_NOFILE, &few, nullptr), 0);
+  const std::string all = crowd(smtpd, sessions);
+  EXPECT_EQ(all.find("X-Spam-Error"), std::string::npos);
+  EXPECT_EQ(count(all, "|c0|proceed\n"), sessions);
+  EXPECT_EQ(smtpd.leave(), 0);
+  expect_to_play(directory, {}, "! lacking Too many open files\n");
+  EXPECT_EQ(rspamd.finish(), "");
+  const std::string errors = smtpd.errors();
+  EXPECT_EQ(errors.find("error="), std::string::npos) << errors;
+  EXPECT_EQ(errors.find("rspamd=unix:" + rspamd.endpoint() + " state=down"), std::string::npos) << errors;
+}
+
 TEST(FilterProgram, WithoutADescriptorForTheScanTheMailIsDeferred) {
   ScriptedServer rspamd([](Peer& peer) { hear_request(peer), peer.say(reply(no_action)); });
   Smtpd smtpd(with(rspamd));
@@ -844,14 +974,14 @@ TEST(FilterProgram, WithoutADescriptorForTheScanTheMailIsDeferred) {
   }
   ASSERT_EQ(prlimit(smtpd.pid(), RLIMIT_NOFILE, &none, nullptr), 0);
   smtpd.mail();
-  EXPECT_EQ(smtpd.answer(), deferred);
+  EXPECT_EQ(smtpd.answer(), overloaded);
   smtpd.report("tx-rollback", "|00000001");
   smtpd.report("tx-reset", "|00000001");
   ASSERT_EQ(prlimit(smtpd.pid(), RLIMIT_NOFILE, &before, nullptr), 0);
   smtpd.mail();
   EXPECT_EQ(smtpd.answer(), "proceed\n");
   EXPECT_EQ(smtpd.leave(), 0);
-  EXPECT_NE(smtpd.errors().find("error=unreachable reason=\"Too many open files\""), std::string::npos);
+  EXPECT_NE(smtpd.errors().find("error=overload reason=\"Too many open files\""), std::string::npos);
 }
 #endif
 

@@ -86,6 +86,39 @@ TEST(ScanQueue, LimitsCanChange) {
   EXPECT_EQ(begin_all(queue), (Ids{4, 5, 6}));
 }
 
+TEST(ScanQueue, WhatCouldNotBeginWaitsForAnotherToEnd) {
+  ScanQueue queue(10, 10);
+  for (ScanId id = 1; id <= 8; ++id) queue.add(id, id % 2 == 0 ? "even" : "odd");
+  EXPECT_EQ(begin_all(queue), (Ids{1, 2, 3, 4, 5, 6, 7, 8}));
+  for (const ScanId id : {8, 7, 6, 5, 4, 3}) queue.put_back(id, id % 2 == 0 ? "even" : "odd");
+  EXPECT_EQ(queue.running(), 2U);
+  EXPECT_EQ(queue.waiting(), 6U);
+  EXPECT_EQ(begin_all(queue), Ids{}) << "before one has ended there is no room";
+  queue.ended();
+  EXPECT_EQ(begin_all(queue), (Ids{3}));
+  queue.ended();
+  EXPECT_EQ(begin_all(queue), (Ids{4, 5})) << "as many have ended as ran: one more is tried";
+  queue.put_back(5, "odd");
+  queue.ended();
+  EXPECT_EQ(begin_all(queue), (Ids{5}));
+  queue.remove(6);
+  queue.ended();
+  EXPECT_EQ(begin_all(queue), (Ids{8, 7})) << "clients take turns";
+  queue.set_limits(10, 10);
+  for (ScanId id = 11; id <= 20; ++id) queue.add(id, "more");
+  EXPECT_EQ(begin_all(queue).size(), 7U) << "new settings, new hope";
+}
+
+TEST(ScanQueue, TheLastOneThatCouldNotBeginMayTryAgain) {
+  ScanQueue queue(2, 10);
+  queue.add(1, "a");
+  queue.add(2, "b");
+  EXPECT_EQ(begin_all(queue), (Ids{1, 2}));
+  queue.put_back(2, "b");
+  queue.put_back(1, "a");
+  EXPECT_EQ(begin_all(queue), (Ids{1}));
+}
+
 // The same rules, written down as plainly as possible.
 class Model {
  public:

@@ -311,6 +311,17 @@ TEST_F(VerifierTest, SilenceCostsOneSessionItsTimeout) {
   EXPECT_EQ(lookups.size(), 2U);
 }
 
+TEST_F(VerifierTest, WhatWeWereShortOfIsNoSilence) {
+  ask("alice@example.org");
+  pass(2s);
+  verifier.lookup_finished(lookups.begin()->first, unsure, "Too many open files", now, true);
+  lookups.clear();
+  collect();
+  EXPECT_EQ(answers.at(1), unsure);
+  EXPECT_EQ(notes, std::vector<std::string>{"recipients cannot be verified: Too many open files"});
+  EXPECT_EQ(answer("Bob@example.org"), known);
+}
+
 TEST_F(VerifierTest, AFailureAtOnceIsNoSilence) {
   EXPECT_EQ(answer("sick@example.org", 0, 999ms), unsure);
   EXPECT_EQ(answer("alice@example.org"), known);

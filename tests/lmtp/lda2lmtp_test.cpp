@@ -1,4 +1,5 @@
 // The program as smtpd runs it, against a scripted LMTP server.
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -143,6 +144,7 @@ TEST_F(Lda2lmtp, WithoutItsKeyItDeliversWhatIsNotMarked) {
   const std::string faults[][2] = {
       {directory_ + "/none", directory_ + "/none: No such file or directory"},
       {write("short", "0123456789abcdef\n"), directory_ + "/short: line 1: a key of at least 32 bytes is wanted"},
+      {"/dev/null", "/dev/null: not a regular file"},
       {write("empty", ""), directory_ + "/empty: a key of at least 32 bytes is wanted"},
   };
   for (const auto& [key, fault] : faults) {
@@ -378,6 +380,45 @@ TEST_F(Lda2lmtp, WhereNobodyListens) {
          "451 4.4.1 <r@y> nobody listens there: is Dovecot running? (lmtp=unix:" + file + ", stage=connect)");
   expect(run(agent("127.0.0.1:1")), 75,
          "451 4.4.1 <r@y> nobody listens there: is Dovecot running? (lmtp=127.0.0.1:1, stage=connect)");
+}
+
+#ifndef __SANITIZE_ADDRESS__  // the sanitizers want descriptors of their own
+TEST_F(Lda2lmtp, NamesWhatThisHostIsShortOf) {
+  ScriptedServer server(deliver);
+  const auto with_descriptors = [](const std::string& limit, Invocation invocation) {
+    invocation.argv.insert(invocation.argv.begin(), {"/bin/sh", "-c", "ulimit -n " + limit + R"( && exec "$@")", "sh"});
+    return invocation;
+  };
+  const std::string few = "6";  // three for the event loop
+  expect(run(with_descriptors(few, agent(server.endpoint()))), 75,
+         "451 4.3.0 <r@y> cannot connect, by this host's own fault: Too many open files (lmtp=unix:" + server.endpoint() +
+             ", stage=connect)");
+  // Whatever is to be done when rspamd is down.
+  expect(run(with_descriptors(few, scanning_agent(server.endpoint(), "/none", {"--on-error", "accept"}))), 75,
+         "451 4.3.0 <r@y> the mail could not be scanned: Too many open files (rspamd=unix:/none, stage=scan)");
+  const Ended none = run(with_descriptors("3", agent(server.endpoint())));
+  EXPECT_EQ(none.status, 75);
+  EXPECT_TRUE(none.err.starts_with("451 4.3.0 lda2lmtp: ") && none.err.ends_with(": Too many open files\n")) << none.err;
+  EXPECT_EQ(server.finish(), "");
+  EXPECT_TRUE(server.heard().empty());
+}
+#endif
+
+// Standard error is smtpd's file, but whoever runs it by hand or from a script may give it a pipe.
+TEST_F(Lda2lmtp, ItsLastWordsDoNotWaitForWhoReadsThem) {
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  ASSERT_LT(ends[1], 10) << "the shell knows no others";
+  fcntl(ends[1], F_SETFL, O_NONBLOCK);
+  while (::write(ends[1], "x", 1) == 1) {
+  }
+  fcntl(ends[1], F_SETFL, 0);
+  Invocation invocation = agent("/nonexistent");
+  invocation.argv.insert(invocation.argv.begin(), {"/bin/sh", "-c", R"(exec "$@" 2>&)" + std::to_string(ends[1]), "sh"});
+  EXPECT_EQ(run(invocation).status, 75);
+  EXPECT_EQ(fcntl(ends[1], F_GETFL) & O_NONBLOCK, 0) << "it is not ours to set";
+  close(ends[0]);
+  close(ends[1]);
 }
 
 TEST_F(Lda2lmtp, PermissionDeniedNamesBothSides) {

@@ -95,6 +95,7 @@ TEST(LastLine, Texts) {
       {answered(Stage::rcpt, 550, "", "no\tsuch \"user\"\x01\xff"), "550 <u@x> no such 'user' ? (lmtp=/p, stage=rcpt)"},
       {answered(Stage::rcpt, 550, "", ""), "550 <u@x> (lmtp=/p, stage=rcpt)"},
       {{Stage::connect, std::nullopt, "nobody listens there"}, "451 4.4.1 <u@x> nobody listens there (lmtp=/p, stage=connect)"},
+      {{Stage::connect, std::nullopt, "no descriptor", false, true}, "451 4.3.0 <u@x> no descriptor (lmtp=/p, stage=connect)"},
       {{Stage::body, std::nullopt, "the server closed the connection"},
        "451 4.4.2 <u@x> the server closed the connection (lmtp=/p, stage=body)"},
       {{Stage::dot, std::nullopt, "no reply in time", true},

@@ -98,6 +98,29 @@ TEST(Wire, Delivers) {
   }
 }
 
+// An address of ours that is not there, as when all ports are taken.
+TEST(Wire, WhatWeAreShortOfIsNoFaultOfAServer) {
+  ScriptedServer server(deliver, ScriptedServer::Kind::tcp);
+  Conversations conversations;
+  conversations.ways.source = asio::ip::make_address("192.0.2.1");
+  const std::string failure = "cannot connect, by this host's own fault: Cannot assign requested address";
+  for (const std::vector<std::string>& endpoints : {std::vector<std::string>{server.endpoint()}, {server.endpoint(), "/none"}}) {
+    const Servers::Talk talk = conversations.run(endpoints);
+    ASSERT_EQ(talk.outcomes.size(), 1U);
+    EXPECT_TRUE(talk.outcomes[0].ours) << "that the other one is not there says nothing about both";
+    EXPECT_EQ(talk.outcomes[0].failure, failure);
+    EXPECT_EQ(talk.server, server.endpoint());
+  }
+  EXPECT_EQ(conversations.changes,
+            std::vector<std::string>{"unix:/none: no such socket: is Dovecot running, and does it listen for LMTP there?"});
+  EXPECT_FALSE(conversations.run({"/none"}).outcomes[0].ours);
+  EXPECT_EQ(server.finish(), "");
+  EXPECT_TRUE(server.heard().empty());
+
+  ScriptedServer other(deliver);
+  EXPECT_TRUE(conversations.run({"127.0.0.1:1", other.endpoint()}).outcomes[0].delivered());
+}
+
 TEST(Wire, TheNextServerIsAskedWhenThisOneIsNotThere) {
   const struct {
     const char* what;

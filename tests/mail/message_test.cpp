@@ -233,6 +233,22 @@ TEST(Message, WhatCannotBeReadBackIsSaid) {
   EXPECT_EQ(message.from(message.size() - 1), "") << "nothing after a hole";
 }
 
+TEST(Message, NoMoreFilesThanThereMayBe) {
+  const auto budget = budget_of(4096);
+  budget->max_files = 1;
+  const auto large = [&] {
+    auto message = std::make_unique<Message>(budget);
+    for (int i = 0; i < 100; ++i) message->append_line(i == 0 ? "" : std::string(100, 'x'));
+    return message;
+  };
+  auto first = large();
+  EXPECT_FALSE(first->failed());
+  EXPECT_EQ(large()->failure(), std::errc::too_many_files_open);
+  first.reset();
+  EXPECT_FALSE(large()->failed());
+  EXPECT_EQ(budget->files, 0U);
+}
+
 // What has no lines, in memory and in the file.
 TEST(Message, Bytes) {
   for (const std::size_t limit : {std::size_t{1} << 20, std::size_t{32} * 1024}) {

@@ -17,6 +17,7 @@
 #include <asio/steady_timer.hpp>
 #include <asio/write.hpp>
 
+#include "tests/support/limits.hpp"
 #include "tests/support/scripted_server.hpp"
 
 namespace mailbridge::net {
@@ -31,11 +32,11 @@ struct Tried {
   std::chrono::milliseconds took{};
 };
 
-Tried try_connect(asio::io_context& io, const Endpoint& endpoint, std::chrono::milliseconds patience) {
+Tried try_connect(asio::io_context& io, Target& target, std::chrono::milliseconds patience) {
   Tried tried;
   const TimePoint start = Clock::now();
   const auto attempt = [&]() -> asio::awaitable<void> {
-    auto connected = co_await connect(endpoint, start + patience);
+    auto connected = co_await connect(target, start + patience);
     if (connected) tried.socket.emplace(std::move(*connected));
     else tried.error = connected.error();
   };
@@ -44,6 +45,11 @@ Tried try_connect(asio::io_context& io, const Endpoint& endpoint, std::chrono::m
   io.restart();
   tried.took = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - start);
   return tried;
+}
+
+Tried try_connect(asio::io_context& io, const Endpoint& endpoint, std::chrono::milliseconds patience) {
+  Target target(io.get_executor(), endpoint);
+  return try_connect(io, target, patience);
 }
 
 void exchange(ScriptedServer::Kind kind) {
@@ -105,6 +111,40 @@ TEST(Connect, WhatIsWrongHasANumber) {
   EXPECT_EQ(try_connect(io, TcpEndpoint{"127.0.0.1", 1}, std::chrono::seconds(5)).error->number, ECONNREFUSED);
   std::filesystem::remove(file);
 }
+
+TEST(Connect, WhatWeAreShortOfIsNoFaultOfTheServer) {
+  asio::io_context io;
+  for (const char* source : {"192.0.2.1", "127.0.0.1"}) {
+    Target target(io.get_executor(), TcpEndpoint{"127.0.0.1", 1}, asio::ip::make_address(source));
+    EXPECT_EQ(try_connect(io, target, std::chrono::seconds(5)).error->ours, std::string(source) == "192.0.2.1");
+  }
+  EXPECT_FALSE(try_connect(io, UnixEndpoint{"/nonexistent"}, std::chrono::seconds(5)).error->ours);
+  EXPECT_FALSE(try_connect(io, TcpEndpoint{"no-such-host.invalid", 1}, std::chrono::seconds(5)).error->ours);
+  EXPECT_FALSE(try_connect(io, TcpEndpoint{"localhost", 1}, std::chrono::seconds(5)).error->ours)
+      << "where ::1 cannot be had, too";
+}
+
+#ifndef __SANITIZE_ADDRESS__  // the sanitizers want descriptors of their own
+TEST(Connect, WithoutADescriptor) {
+  ScriptedServer local([](Peer& peer) { peer.wait_for_close(); });
+  ScriptedServer tcp([](Peer& peer) { peer.wait_for_close(); }, ScriptedServer::Kind::tcp);
+  auto named = std::get<TcpEndpoint>(*parse_lmtp_endpoint(tcp.endpoint()));
+  named.host = "localhost";
+  for (const Endpoint& endpoint :
+       {*parse_lmtp_endpoint(local.endpoint()), *parse_lmtp_endpoint(tcp.endpoint()), Endpoint(named)}) {
+    asio::io_context io;
+    asio::steady_timer timer(io);  // the event loop has its own
+    Tried tried;
+    {
+      const test::NoDescriptors none;
+      tried = try_connect(io, endpoint, std::chrono::seconds(5));
+    }
+    ASSERT_TRUE(tried.error) << to_string(endpoint);
+    EXPECT_TRUE(tried.error->ours) << to_string(endpoint) << tried.error->what;
+    EXPECT_TRUE(try_connect(io, endpoint, std::chrono::seconds(5)).socket) << to_string(endpoint);
+  }
+}
+#endif
 
 // A listener whose backlog is full, and which accepts one connection when told to.
 class FullBacklog {

@@ -69,6 +69,54 @@ TEST_P(Converse, QuestionAndAnswer) {
   EXPECT_EQ(written_, 6U);
 }
 
+// A socket for which the system has no memory now and then.
+struct Starved {
+  Socket& socket;
+  unsigned times;  // of each kind that fail before one succeeds
+  unsigned reads = 0;
+  unsigned writes = 0;
+
+  bool non_blocking() const { return socket.non_blocking(); }
+  void non_blocking(bool on) { socket.non_blocking(on); }
+  template <class Token>
+  auto async_wait(asio::socket_base::wait_type direction, Token&& token) {
+    return socket.async_wait(direction, std::forward<Token>(token));
+  }
+  std::size_t read_some(asio::mutable_buffer buffer, asio::error_code& error) {
+    return starves(reads, error, asio::error::no_memory) ? 0 : socket.read_some(buffer, error);
+  }
+  std::size_t write_some(asio::const_buffer buffer, asio::error_code& error) {
+    return starves(writes, error, asio::error::no_buffer_space) ? 0 : socket.write_some(buffer, error);
+  }
+  bool starves(unsigned& tries, asio::error_code& error, asio::error::basic_errors what) const {
+    if (tries++ % (times + 1) == times) return false;
+    error = what;
+    return true;
+  }
+};
+
+TEST(Converse, WhatTheSystemIsShortOfIsNoEnding) {
+  for (const bool for_ever : {false, true}) {
+    ScriptedServer server([&](Peer& peer) {
+      if (for_ever) return peer.wait_for_close();
+      peer.hear_line();
+      peer.say("ok\n");
+    });
+    Machine machine("hello\n", milliseconds(for_ever ? 100 : 10000));
+    asio::io_context io;
+    const auto run = [&]() -> asio::awaitable<void> {
+      auto socket = co_await connect(*parse_lmtp_endpoint(server.endpoint()), Clock::now() + std::chrono::seconds(5));
+      Starved starved{*socket, for_ever ? 1'000'000U : 3U};
+      co_await converse(starved, machine);
+    };
+    asio::co_spawn(io, run, [](std::exception_ptr thrown) { EXPECT_FALSE(thrown); });
+    io.run();
+    EXPECT_EQ(machine.heard, for_ever ? "" : "ok\n");
+    EXPECT_EQ(machine.ended.has_value(), for_ever);
+    EXPECT_EQ(server.finish(), "");
+  }
+}
+
 TEST_P(Converse, ALargeQuestionLeavesWhole) {
   Machine machine(large + "\n", milliseconds(10000));
   talk(machine, [](Peer& peer) {

@@ -3,6 +3,7 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -14,6 +15,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509_vfy.h>
 #include <asio/co_spawn.hpp>
@@ -278,11 +280,24 @@ TEST_F(Tls, FilesThatCannotBeUsed) {
   const std::string garbage = authority->write("garbage", [](std::FILE* file) { std::fputs("no PEM\n", file); });
   Certificate other;
   authority->issue(other, "other", {});
+  const std::string locked = authority->write("locked", [&](std::FILE* file) {
+    const std::string phrase = "secret";
+    PEM_write_PrivateKey(file, other.key, EVP_aes_256_cbc(), reinterpret_cast<const unsigned char*>(phrase.data()),
+                         static_cast<int>(phrase.size()), nullptr, nullptr);
+  });
+  const std::string fifo = authority->write("fifo", [](std::FILE*) {});
+  unlink(fifo.c_str());
+  ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);
+  const std::string no_file = fifo + ": not a regular file";
   struct Row {
     TlsSettings settings;
     std::string expected;
   };
   const Row rows[] = {
+      {{.ca_file = fifo}, no_file},
+      {{.certificate_file = fifo, .key_file = other.key_file}, no_file},
+      {{.certificate_file = other.file, .key_file = fifo}, no_file},
+      {{.certificate_file = other.file, .key_file = locked}, locked + ": it has a pass phrase, and nobody is there to be asked"},
       {{.ca_file = "/nonexistent"}, "/nonexistent: No such file or directory"},
       {{.ca_file = garbage}, garbage + ": no certificate or crl found"},
       {{.certificate_file = "/nonexistent", .key_file = other.key_file}, "/nonexistent: No such file or directory"},

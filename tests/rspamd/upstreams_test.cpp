@@ -245,8 +245,23 @@ TEST(Upstreams, WhateverHappensSomeServerGetsTheMail) {
   }
 }
 
+TEST(Upstreams, APingThatCouldNotBeSentIsNoNews) {
+  Upstreams upstreams = with({1, 0});
+  upstreams.not_connected(0, start, half);
+  const TimePoint first = *upstreams.next_probe();
+  ASSERT_EQ(upstreams.take_probe(first), 0U);
+  EXPECT_FALSE(upstreams.next_probe());
+  for (int i = 1; i <= 10; ++i) {
+    upstreams.not_pinged(0, first + (i - 1) * Upstreams::first_pause);
+    EXPECT_EQ(upstreams.next_probe(), first + i * Upstreams::first_pause) << "no pause grows";
+    ASSERT_EQ(upstreams.take_probe(first + i * Upstreams::first_pause), 0U);
+  }
+  EXPECT_FALSE(upstreams.up(0));
+  EXPECT_TRUE(upstreams.pinged(0, true, first, half));
+}
+
 // What each attempt comes to, in turn; a scan's way over the servers, and what it ends with.
-enum class Event { no_connection, lost, timed_out, refused, unreadable, verdict };
+enum class Event { no_connection, not_tried, lost, timed_out, refused, unreadable, verdict };
 
 ScanResult result_of(Event event) {
   using Kind = ScanFailure::Kind;
@@ -260,6 +275,7 @@ ScanResult result_of(Event event) {
     case Event::unreadable:
       return tl::unexpected(ScanFailure{Kind::unreadable, "garbage"});
     case Event::no_connection:
+    case Event::not_tried:
     case Event::verdict:
       break;
   }
@@ -276,6 +292,7 @@ TEST(Attempts, WhatIsTriedAgain) {
     std::vector<std::size_t> way;
     std::string end;
   };
+  const std::string ours = "overload: Too many open files";
   const std::string twice = "http: refused: connection lost twice, last: Connection reset by peer";
   const Row rows[] = {
       {1, {verdict}, {0}, "no action"},
@@ -299,6 +316,14 @@ TEST(Attempts, WhatIsTriedAgain) {
       {2, {lost, no_connection, lost}, {0, 1, 0}, twice},
       {2, {lost, no_connection, no_connection}, {0, 1, 0}, "unreachable: Connection refused"},
       {2, {no_connection, lost, verdict}, {0, 1, 1}, "no action"},
+      {1, {not_tried}, {0}, ours},
+      {1, {lost, not_tried}, {0, 0}, ours},
+      {2, {not_tried, verdict}, {0, 1}, "no action"},
+      {2, {not_tried, no_connection}, {0, 1}, ours},
+      {2, {no_connection, not_tried}, {0, 1}, ours},
+      {2, {not_tried, timed_out}, {0, 1}, "timed_out: too slow"},
+      {2, {not_tried, lost, no_connection}, {0, 1, 1}, ours},
+      {2, {not_tried, lost, lost}, {0, 1, 1}, twice},
   };
   for (const Row& row : rows) {
     Upstreams upstreams = with(std::vector<int>(row.servers));
@@ -309,6 +334,7 @@ TEST(Attempts, WhatIsTriedAgain) {
       const auto server = attempts.next(upstreams);
       ASSERT_EQ(server, row.way[i]) << name;
       if (row.events[i] == no_connection) attempts.not_connected(*server, "Connection refused");
+      else if (row.events[i] == not_tried) attempts.not_tried(*server, "Too many open files");
       else attempts.finished(*server, result_of(row.events[i]));
     }
     EXPECT_EQ(attempts.next(upstreams), std::nullopt) << name;

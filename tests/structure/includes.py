@@ -33,7 +33,7 @@ LIBRARIES = {  # beyond the standard library
     "rspamd": r"rapidjson/\w+\.h|sodium(/\w+)?\.h|tl/expected\.hpp|zstd\.h",
     "lmtp": r"sodium\.h",
     "net": r"asio/.*|openssl/.*|spdlog/.*|((sys|netinet)/)?[a-z]+\.h|tl/expected\.hpp",
-    "app": r"CLI/.*|toml\+\+/.*",
+    "app": r"CLI/.*|toml\+\+/.*|(sys/)?[a-z]+\.h",
 }
 # The one file of a pure room that asks the operating system: what is left of a message when memory is short goes to a file.
 SYSTEM_FILES = {"mail": r"spool\.cpp"}

@@ -94,7 +94,7 @@ class Player {
     bool has_requests = false;
   };
   struct Scan {
-    filter::StartScan command;
+    filter::StartScan command = {};
     rspamd::Attempts attempts = {};
     std::size_t attempt = 0;  // from 1
     std::size_t server = 0;
@@ -115,12 +115,11 @@ class Player {
     }
     if (line.direction != '!') return;
     attempt.ended = true;
-    attempt.refused = refused(line.text).has_value();
+    attempt.refused = after("refused", line.text) || after("lacking", line.text);
   }
 
-  // "refused Connection refused": there was no connection.
-  static std::optional<std::string_view> refused(std::string_view text) {
-    constexpr std::string_view word = "refused";
+  // Why there was no connection: "refused Connection refused", "lacking Too many open files".
+  static std::optional<std::string_view> after(std::string_view word, std::string_view text) {
     if (!text.starts_with(word)) return std::nullopt;
     text.remove_prefix(word.size());
     if (text.empty()) return text;
@@ -220,7 +219,7 @@ class Player {
     const auto found = filter::parse_found(what);
     if (!found) return differ("line " + std::to_string(line.at) + ": no answer to a look-up");
     if (lookups_.erase(line.number) == 0 && !broken()) differ("line " + std::to_string(line.at) + ": no such look-up");
-    engine_.lookup_finished(line.number, found->mailbox, found->why, now_);
+    engine_.lookup_finished(line.number, found->mailbox, found->why, now_, found->ours);
     pump();
   }
 
@@ -272,9 +271,12 @@ class Player {
       if (std::find(names_.begin(), names_.end(), line.text) != names_.end()) return;
       return differ("line " + std::to_string(line.at) + ": no such server");
     }
-    if (const auto why = refused(line.text); why && line.lane == 'R') {
+    const auto refused = after("refused", line.text);
+    const auto lacking = after("lacking", line.text);
+    if ((refused || lacking) && line.lane == 'R') {
       if (Scan* scan = find(line); scan && scan->open) {
-        scan->attempts.not_connected(scan->server, std::string(*why));
+        if (refused) scan->attempts.not_connected(scan->server, std::string(*refused));
+        else scan->attempts.not_tried(scan->server, std::string(*lacking));
         begin_attempt(line.number, *scan);
         pump();
       }
@@ -348,7 +350,11 @@ class Player {
       for (filter::Command& command : engine_.take_commands()) {
         if (auto* start = std::get_if<filter::StartScan>(&command)) {
           const auto number = static_cast<unsigned>(start->id);
-          begin_attempt(number, scans_.emplace(number, Scan{std::move(*start)}).first->second);
+          Scan& scan = scans_.try_emplace(number).first->second;  // perhaps not for the first time
+          scan.command = std::move(*start);
+          scan.attempts = {};
+          scan.open = true;
+          begin_attempt(number, scan);
         } else if (const auto* lookup = std::get_if<filter::StartLookup>(&command)) {
           const auto number = static_cast<unsigned>(lookup->id);
           if (lookup->until <= now_) violate("no time is left for a look-up");
