@@ -103,7 +103,7 @@ def enter():
                 os._exit(os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 1)
     try:
         _furnish()
-    except StackError as error:
+    except (StackError, OSError) as error:
         sys.exit(str(error))
 
 
