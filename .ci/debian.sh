@@ -30,8 +30,8 @@ debian_root() {
       echo "deb $suite main"
     fi
   done >"$roots/new/etc/apt/sources.list"
-  # What the administrator's machine has and a smallest Debian has not: yes to apt's question, and names for this host.
-  { apt-config dump | grep -i '^acquire::.*proxy' || true
+  # What a machine has and the smallest Debian has not: its settings of apt, somebody who says yes to it, and a name.
+  { apt-config dump | grep -iE '^acquire::(.*proxy|check-)' || true
     echo 'APT::Get::Assume-Yes "true";'
     echo 'Binary::apt::APT::Keep-Downloaded-Packages "true";'
   } >"$roots/new/etc/apt/apt.conf.d/99mailbridge"
