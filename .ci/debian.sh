@@ -1,18 +1,20 @@
-# Debian releases to test in, each in a root of its own below build/roots/RELEASE. After common.sh: bash functions.
+# Debian releases to test in, each in a directory of its own, build/roots/CODENAME. After common.sh: bash functions.
 #   fresh     the smallest Debian; nothing is installed in it
 #   test      the one that `./test --debian RELEASE` runs in; what it installs stays for the next time
 #   build     its build directory
 #   packages  what was downloaded
-# `rm -r build/roots/RELEASE` begins anew.
+#   book      what tests/e2e/book_test.py has compiled
+# `rm -r build/roots/CODENAME` begins anew.
 
 # debian_root RELEASE: makes `fresh`, from the mirror that this machine's apt has. Sets roots to the directory of the release.
 debian_root() {
   local codename mirror security script suite
-  roots=$PWD/build/roots/$1
-  [[ ! -d $roots/fresh ]] || return 0
-  need debootstrap debian-archive-keyring distro-info-data
+  need distro-info-data
   codename=$(awk -F, -v release="$1" '$1 == release || $3 == release {print $3}' /usr/share/distro-info/debian.csv)
   [[ -n $codename ]] || fail "$1 is no release of Debian: say 12, 13 or forky, for instance."
+  roots=$PWD/build/roots/$codename
+  [[ ! -d $roots/fresh ]] || return 0
+  need debootstrap debian-archive-keyring
   mirror=$(debian_mirror Debian)
   [[ -n $mirror ]] || fail "apt has no mirror of Debian here, or has not read its package lists: apt-get update."
   security=$(debian_mirror Debian-Security)
@@ -28,8 +30,8 @@ debian_root() {
       echo "deb $suite main"
     fi
   done >"$roots/new/etc/apt/sources.list"
-  # What the administrator's machine has and a smallest Debian has not: yes to apt's question, and names for this host.
-  { apt-config dump | grep -i '^acquire::.*proxy' || true
+  # What a machine has and the smallest Debian has not: its settings of apt, somebody who says yes to it, and a name.
+  { apt-config dump | grep -iE '^acquire::(.*proxy|check-)' || true
     echo 'APT::Get::Assume-Yes "true";'
     echo 'Binary::apt::APT::Keep-Downloaded-Packages "true";'
   } >"$roots/new/etc/apt/apt.conf.d/99mailbridge"
@@ -61,6 +63,8 @@ in_root() {
     mount --bind "$roots/packages" "$root/var/cache/apt/archives"
     mount --bind -o ro . "$root/$source"
     mount --bind "$roots/build" "$root/$source/build"
+    mkdir -p "$root/$source/${roots#"$PWD/"}"
+    mount --bind "$roots" "$root/$source/${roots#"$PWD/"}"
     cp -L /etc/resolv.conf "$root/etc/resolv.conf"
     exec chroot "$root" env --chdir="/$source" "$@"
   ' - "$@"

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """What ./demo shows once everything is built: seven mails through the real servers. Fails when one goes another way."""
 
+import contextlib
 import os
 import re
 import signal
@@ -82,8 +83,9 @@ class Demo:
     def delivered(self, recipient, folder, mark, sent):
         """Now, without waiting: the client has its answer."""
         found = [mail for mail in self.stack.mailbox(recipient, folder) if mark in mail]
-        self.expect(len(found) == 1, "the mail is not in the mailbox")
-        stored = found[0]
+        if len(found) != 1:
+            raise StackError(f"{folder} of {recipient} holds the mail {len(found)} times instead of once")
+        [stored] = found
         print(f"   {bold(f'{folder} of {recipient}')}   ({green('+')} added by filter-mailbridge)")
         head, _, body = stored.decode(errors="replace").partition("\n\n")
         for field in re.split(r"\n(?![ \t])", head):
@@ -156,7 +158,11 @@ def forward(listener, address):
     """The listener was opened on the host, before this process left it."""
     while True:
         outside, _ = listener.accept()
-        inside = socket.create_connection(address, source_address=(CLIENT4, 0))
+        try:
+            inside = socket.create_connection(address, source_address=(CLIENT4, 0))
+        except OSError:
+            outside.close()
+            continue
         for pair in ((outside, inside), (inside, outside)):
             threading.Thread(target=pump, args=pair, daemon=True).start()
 
@@ -182,7 +188,20 @@ In the Subject [junk], [spam], [later] and [subject] force a verdict. What happe
         for line in lines:
             if re.search("filter-mailbridge|lda2lmtp|mda delivery|stored mail", line):
                 print(f"{line}\n", flush=True)
+        for server in stack.servers:
+            if not server.alive():
+                raise StackError(f"{server.name} ended with status {server.process.returncode}\n{server.said()}")
         time.sleep(0.2)
+
+
+def plainly(what, stack):
+    """In red: what went wrong, or the beginning and the end of it, and where the log ends."""
+    lines = str(what).splitlines()
+    if len(lines) > 20:
+        lines[5:-15] = ["..."]
+    if stack and "the log ends" not in str(what):
+        lines += ["The log ends", *stack.syslog.lines[-10:]]
+    return paint("31", "\n" + "\n".join(lines))
 
 
 def main():
@@ -203,7 +222,7 @@ def main():
         demo = Demo(stack)
         demo.run()
         if demo.surprises:
-            sys.exit(paint("31", f"\n{len(demo.surprises)} of these went another way than they should."))
+            sys.exit(plainly(f"{len(demo.surprises)} of these went another way than they should.", stack))
         shown = True
         if listener:
             keep(stack, listener, first_process)
@@ -213,12 +232,13 @@ def main():
         print("\nStopped.")
         if not shown:
             sys.exit(128 + signal.SIGINT)
-    except StackError as error:
-        sys.exit(paint("31", f"\n{error}"))
+    except (StackError, OSError, AssertionError) as error:
+        sys.exit(plainly(f"The demo ends here: {error}", stack))
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         if stack:
-            stack.stop()
+            with contextlib.suppress(StackError, OSError):
+                stack.stop()
 
 
 if __name__ == "__main__":

@@ -104,7 +104,7 @@ def enter():
                 os._exit(os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 1)
     try:
         _furnish()
-    except StackError as error:
+    except (StackError, OSError) as error:
         sys.exit(str(error))
 
 
@@ -124,17 +124,7 @@ def _furnish():
             raise StackError(f"{directory} is missing: is every package of .ci/common.sh installed?")
         _mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", directory)
 
-    # A /dev of its own, because /dev/log is ours here and the host's devtmpfs is shared.
-    dev = Path("/run/dev")
-    dev.mkdir()
-    for name in ("null", "zero", "full", "random", "urandom", "tty"):
-        (dev / name).touch()
-        _mount("--bind", f"/dev/{name}", dev / name)
-    for name, target in {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"}.items():
-        (dev / name).symlink_to(target)
-    (dev / "shm").mkdir()
-    _mount("-t", "tmpfs", "-o", "mode=1777", "tmpfs", dev / "shm")
-    _mount("--rbind", dev, "/dev")
+    mount_dev(Path("/run/dev"), "/dev")
 
     etc = Path("/run/etc")
     shutil.copytree("/etc", etc, symlinks=True)
@@ -154,6 +144,19 @@ def _furnish():
         run("ip", "address", "add", f"{address}/32", "dev", "lo")
     for address in (SERVER6, CLIENT6):
         run("ip", "-6", "address", "add", f"{address}/128", "dev", "lo", "nodad")
+
+
+def mount_dev(dev, target):
+    """A /dev of its own, because /dev/log is ours there and the host's devtmpfs is shared. `dev` is made."""
+    dev.mkdir()
+    for name in ("null", "zero", "full", "random", "urandom", "tty"):
+        (dev / name).touch()
+        _mount("--bind", f"/dev/{name}", dev / name)
+    for name, link in {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"}.items():
+        (dev / name).symlink_to(link)
+    (dev / "shm").mkdir()
+    _mount("-t", "tmpfs", "-o", "mode=1777", "tmpfs", dev / "shm")
+    _mount("--rbind", dev, target)
 
 
 def add_host(name, address):
@@ -399,6 +402,11 @@ SETS = {
 }
 
 
+def dovecot_folder():
+    """Of a set, the one with the syntax of this Dovecot."""
+    return f"dovecot-{run('dovecot', '--version')[:3]}"
+
+
 # For Stack(dovecot=...), also added up: what the filter asks about recipients, on sockets of its own.
 LMTP_FOR_FILTER = """service lmtp {
   unix_listener lmtp-filter {
@@ -480,13 +488,12 @@ class Stack:
         Path("/etc/smtpd.conf").write_text(text)
         for file in (*self.folder.glob("smtpd-*"), *self.folder.glob("filter-mailbridge.toml")):
             shutil.copy(file, Path("/etc", file.name))
-            # A comment of the form `#   command` is what the administrator runs once.
-            for command in re.findall(r"^#   (.*)$", file.read_text(), re.MULTILINE):
-                run("sh", "-c", command)
+        for command in re.findall(r"^    (openssl .*)$", (self.folder / "README.md").read_text(), re.MULTILINE):
+            run("sh", "-c", command)  # makes the key
 
     def _dovecot(self, extra):
         target = Path("/etc/dovecot")
-        for file in (self.folder / "dovecot").iterdir():
+        for file in (self.folder / "junk.sieve", *(self.folder / dovecot_folder()).iterdir()):
             shutil.copy(file, target / "conf.d" / file.name if file.suffix == ".conf" else target / file.name)
         run("sievec", target / "junk.sieve")
         (target / "conf.d/10-ssl.conf").write_text("ssl = no\n")
