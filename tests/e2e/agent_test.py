@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 from smtp import message
-from stack import LIBEXEC, StackTest, eventually, header, main
+from stack import LIBEXEC, StackTest, by_dovecot, eventually, header, main
 
 SCAN = "--rspamd unix:/run/rspamd/scan.sock"
 USERS = Path("/etc/dovecot/users")
@@ -14,7 +14,7 @@ USERS = Path("/etc/dovecot/users")
 
 def prepare(_):
     # Dovecot 2.3 answers 451 to what is larger than this.
-    USERS.write_text(USERS.read_text().replace("example.net/alice::", "example.net/alice::userdb_quota_max_mail_size=10K"))
+    USERS.write_text(USERS.read_text().replace("example.net/alice::", "example.net/alice::" + by_dovecot("userdb_quota_max_mail_size", "userdb_quota_mail_size") + "=10K"))
 
 
 def scanned_by_the_agent(text):
@@ -181,5 +181,5 @@ class Delivers(StackTest):
 
 
 if __name__ == "__main__":
-    main(smtpd_conf=scanned_by_the_agent, prepare=prepare, dovecot="auth_username_format = %u\n",
+    main(smtpd_conf=scanned_by_the_agent, prepare=prepare, dovecot=by_dovecot("auth_username_format = %u\n", "protocol lmtp {\n  auth_username_format = %{user}\n}\nauth_username_format = %{user}\n"),
          rspamd={"local.d/settings.conf": 'carol { priority = high; rcpt = "carol@example.org"; apply { groups_disabled = ["test"]; } }\n'})

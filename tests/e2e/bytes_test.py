@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from smtp import message
-from stack import StackTest, main
+from stack import StackTest, by_dovecot, main
 
 # smtpd before 7.4 copies an echoed line into LINE_MAX bytes.
 SMTPD_CUT = 1997
@@ -122,4 +122,4 @@ class StraightIntoTheAgent(StackTest):
 
 
 if __name__ == "__main__":
-    main(dovecot="service lmtp {\n  inet_listener lmtp {\n    address = 127.0.0.1\n    port = 24\n  }\n}\n")
+    main(dovecot="service lmtp {\n  inet_listener lmtp {\n    " + by_dovecot("address", "listen") + " = 127.0.0.1\n    port = 24\n  }\n}\n")

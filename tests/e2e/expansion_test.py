@@ -8,7 +8,7 @@ import signal
 from pathlib import Path
 
 from smtp import Sink, message
-from stack import LMTP_FOR_FILTER, SINK, StackError, StackTest, descendants, enter, eventually, main
+from stack import LMTP_FOR_FILTER, SINK, StackError, StackTest, by_dovecot, descendants, enter, eventually, main
 
 KEY = "/etc/mailbridge.key"
 CONFIG = Path("/etc/filter-mailbridge.toml")
@@ -161,4 +161,4 @@ sink = Sink((SINK, 2525))
 
 if __name__ == "__main__":
     main(conf="virtual-users", smtpd_conf=lambda _: SMTPD_CONF, prepare=prepare,
-         dovecot=LMTP_FOR_FILTER + "auth_default_realm = example.org\n")
+         dovecot=LMTP_FOR_FILTER + by_dovecot("auth_default_realm", "auth_default_domain") + " = example.org\n")

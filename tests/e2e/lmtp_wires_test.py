@@ -6,26 +6,27 @@ import threading
 from pathlib import Path
 
 from smtp import message
-from stack import CLIENT4, LMTP_FOR_FILTER, QUOTA_STATUS, LIBEXEC, SERVER4, StackTest, eventually, header, main, run
+from stack import CLIENT4, LMTP_FOR_FILTER, QUOTA_STATUS, LIBEXEC, SERVER4, StackTest, by_dovecot, eventually, header, main, run
 
 SOCKET = "/run/dovecot/lmtp-filter"
 CERTIFICATES = Path("/run/certificates")
 MARK_KEY = Path("/run/mark.key")
+LISTEN = by_dovecot("address", "listen")
 DOVECOT = LMTP_FOR_FILTER + QUOTA_STATUS + f"""
 service lmtp {{
   inet_listener lmtp {{
-    address = {SERVER4}
+    {LISTEN} = {SERVER4}
     port = 24
   }}
   inet_listener lmtps {{
-    address = {SERVER4}
+    {LISTEN} = {SERVER4}
     port = 2400
     ssl = yes
   }}
 }}
 ssl = yes
-ssl_cert = <{CERTIFICATES}/server.pem
-ssl_key = <{CERTIFICATES}/server.key
+{by_dovecot("ssl_cert = <", "ssl_server_cert_file = ")}{CERTIFICATES}/server.pem
+{by_dovecot("ssl_key = <", "ssl_server_key_file = ")}{CERTIFICATES}/server.key
 login_trusted_networks = {SERVER4}
 """
 PLAIN = f"{SERVER4}:24"

@@ -11,7 +11,7 @@ import unittest
 from pathlib import Path
 
 from smtp import message, submit
-from stack import CLIENT4, ROOT, Server, StackTest, _banner, add_host, dovecot_folder, eventually, header, main
+from stack import CLIENT4, DOVECOT_FOLDER, ROOT, Server, StackTest, _banner, add_host, eventually, header, main
 
 CONF = ROOT / "smtpd-conf/mailhosts"
 HOSTS = {"mail1": "10.0.25.31", "mail2": "10.0.25.32"}
@@ -29,7 +29,7 @@ class MailHost(Server):
     def __init__(self, name, address):
         self.folder = Path("/run", name)
         shutil.copytree("/etc/dovecot", self.folder / "etc")
-        shutil.copy(CONF / dovecot_folder() / "mailhost/local.conf", self.folder / "etc/local.conf")
+        shutil.copy(CONF / DOVECOT_FOLDER / "mailhost/local.conf", self.folder / "etc/local.conf")
         places = {"etc": "/etc/dovecot", "run": "/run/dovecot", "state": "/var/lib/dovecot", "mail": "/var/mail/vhosts"}
         for place in ("run", "state", "mail"):
             (self.folder / place).mkdir()
@@ -56,9 +56,8 @@ def prepare(stack):
     stack.servers += stack.mailhosts.values()
     # What they copied was three-hosts'. Now this host becomes the proxy.
     dovecot = Path("/etc/dovecot")
-    proxy = CONF / dovecot_folder() / "proxy"
-    shutil.copy(proxy / "99-mailbridge.conf", dovecot / "conf.d/99-mailbridge.conf")
-    shutil.copy(proxy / "users", dovecot / "users")
+    shutil.copy(CONF / DOVECOT_FOLDER / "proxy/99-mailbridge.conf", dovecot / "conf.d/99-mailbridge.conf")
+    shutil.copy(CONF / "proxy-users", dovecot / "users")
     auth = dovecot / "conf.d/10-auth.conf"
     auth.write_text(re.sub("^!include auth-system", "#!include auth-system", auth.read_text(), flags=re.MULTILINE))
 

@@ -402,10 +402,23 @@ SETS = {
 }
 
 
-def dovecot_folder():
-    """Of a set, the one with the syntax of this Dovecot."""
-    return f"dovecot-{run('dovecot', '--version')[:3]}"
+def version(*command):
+    """The first version that a program tells: (2, 3, 19)."""
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return tuple(map(int, re.search(r"\d+(?:\.\d+)+", done.stdout)[0].split(".")))
 
+
+SMTPD = version("smtpd", "-h")
+DOVECOT = version("dovecot", "--version")
+DOVECOT_FOLDER = f"dovecot-{DOVECOT[0]}.{DOVECOT[1]}"  # of a set
+
+
+def by_dovecot(old, new):
+    """The text, the word in the syntax of Dovecot 2.3, or in that of 2.4."""
+    return new if DOVECOT >= (2, 4) else old
+
+
+QUOTA = by_dovecot("userdb_quota_rule=*:storage=", "userdb_quota_storage_size=")  # in the users file, before 8K
 
 # For Stack(dovecot=...), also added up: what the filter asks about recipients, on sockets of its own.
 LMTP_FOR_FILTER = """service lmtp {
@@ -425,14 +438,16 @@ QUOTA_STATUS = """service quota-status {
     user = opensmtpd
   }
 }
-# Without it everybody has room for everything; in a protocol block it does nothing.
+""" + by_dovecot("""# Without it everybody has room for everything; in a protocol block it does nothing.
 mail_plugins = $mail_plugins quota
 plugin {
-  quota_status_success = DUNNO
+""", """mail_plugins {
+  quota = yes
+}
+""") + """  quota_status_success = DUNNO
   quota_status_nouser = 550 5.1.1 Dovecot knows no such user
   quota_status_overquota = 552 5.2.2 Dovecot has no room
-}
-"""
+""" + by_dovecot("}\n", "  quota_status_toolarge = 552 5.2.2 Dovecot has no room\n")
 
 
 class Stack:
@@ -493,7 +508,7 @@ class Stack:
 
     def _dovecot(self, extra):
         target = Path("/etc/dovecot")
-        for file in (self.folder / "junk.sieve", *(self.folder / dovecot_folder()).iterdir()):
+        for file in (self.folder / "junk.sieve", *(self.folder / DOVECOT_FOLDER).iterdir()):
             shutil.copy(file, target / "conf.d" / file.name if file.suffix == ".conf" else target / file.name)
         run("sievec", target / "junk.sieve")
         (target / "conf.d/10-ssl.conf").write_text("ssl = no\n")
@@ -560,7 +575,7 @@ class Stack:
 
     def add_user(self, address, fields=""):
         """To Dovecot's virtual users, at any time: it looks at the file once a second. `fields` for instance:
-        userdb_quota_rule=*:storage=4K"""
+        QUOTA + "4K"."""
         user, _, domain = address.partition("@")
         with open("/etc/dovecot/users", "a") as users:
             users.write(f"{address}:{{PLAIN}}change-me:5000:5000::/var/mail/vhosts/{domain}/{user}::{fields}\n")

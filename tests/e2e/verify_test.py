@@ -11,7 +11,7 @@ import unittest
 from pathlib import Path
 
 from smtp import message
-from stack import CLIENT6, LMTP_FOR_FILTER, QUOTA_STATUS, SERVER6, StackTest, connect, eventually, main
+from stack import CLIENT6, LMTP_FOR_FILTER, QUOTA, QUOTA_STATUS, SERVER6, StackTest, by_dovecot, connect, eventually, main
 
 BACKEND = sys.argv.pop(1)
 ENDPOINT = {"quota-status": "--quota-status unix:/run/dovecot/quota-status", "lmtp": "--lmtp /run/dovecot/lmtp-filter"}[BACKEND]
@@ -24,16 +24,18 @@ GUESSED = "421 4.7.0 Too many unknown recipients"
 OURS = [UNKNOWN, FULL, NO_ROOM, UNVERIFIED, GUESSED]
 
 # Every local part of any.example, in one mailbox.
-CATCH_ALL = """userdb {
+CATCH_ALL = by_dovecot("""userdb {
   driver = passwd-file
   args = username_format=@%d /etc/dovecot/catch-all
 }
-"""
-# As by default in Dovecot 2.4: nothing is said of a message that is larger than the whole quota.
-SILENT = """plugin {
-  quota_status_toolarge =
+""", """userdb catch-all {
+  driver = passwd-file
+  passwd_file_path = /etc/dovecot/catch-all
+  auth_username_format = @%{user | domain}
 }
-"""
+""")
+# As by default in Dovecot 2.4: nothing is said of a message that is larger than the whole quota.
+SILENT = by_dovecot("plugin {\n  quota_status_toolarge =\n}\n", "quota_status_toolarge =\n")
 # smtpd leaves example.org and any.example to Dovecot; of example.net it knows an alias.
 ADDRESSES = """@example.org vmail
 @any.example vmail
@@ -53,7 +55,7 @@ def prepare(stack):
     for user in ("dave", "erin", "fred", "gina"):
         stack.add_user(f"{user}@example.org")
     for user in ("full", "half", "small", "tiny"):
-        stack.add_user(f"{user}@example.org", "userdb_quota_rule=*:storage=8K")
+        stack.add_user(f"{user}@example.org", QUOTA + "8K")
     for user, size in (("full", 20000), ("half", 4000)):
         mailbox = stack.maildir(f"{user}@example.org")
         for part in ("cur", "new", "tmp"):
