@@ -121,7 +121,7 @@ std::string first_sentence(std::string_view description) {
   return text;
 }
 
-std::string manual_list(const std::vector<OptionText>& options) {
+std::string manual_list(std::string_view, const std::vector<OptionText>& options) {
   Mdoc mdoc;
   mdoc.macro(".Bl -tag -width Ds");
   for (const OptionText& option : options) {

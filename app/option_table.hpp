@@ -25,6 +25,9 @@ struct OptionText {
   std::string_view text;
 };
 
+// What is made of a program's options: its --help, its list in a manual page (app/manual.hpp), completion (app/completion.hpp).
+using Description = std::string (*)(std::string_view program, const std::vector<OptionText>& options);
+
 struct Option : OptionText {
   // Keeps a value in what read_table() is given for it, or says what is wrong with it. A flag's is "true" or "false".
   std::string (*take)(void* values, std::string_view value);

@@ -84,7 +84,7 @@ Result<std::optional<std::string>> read_options(CLI::App& app, int argc, const c
 
 void shorten_help(CLI::App& app) { app.formatter(std::make_shared<Help>()); }
 
-std::string manual_list(const CLI::App& app) {
+std::string describe(const CLI::App& app, Description description) {
   std::vector<std::string> kept;  // what the views point into
   kept.reserve(app.get_options().size() * 2);
   std::vector<OptionText> options;
@@ -100,7 +100,7 @@ std::string manual_list(const CLI::App& app) {
     options.push_back({option->get_snames().empty() ? '\0' : option->get_snames()[0][0], option->get_lnames()[0], type, takes,
                        default_value, option->get_description()});
   }
-  return manual_list(options);
+  return description(app.get_name(), options);
 }
 
 }  // namespace mailbridge::app

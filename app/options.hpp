@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 
+#include "app/option_table.hpp"
 #include "base/result.hpp"
 
 namespace CLI {
@@ -23,7 +24,6 @@ Result<std::optional<std::string>> read_options(CLI::App& app, int argc, const c
 // Has --help show the first sentence of each option's description.
 void shorten_help(CLI::App& app);
 
-// See app/manual.hpp.
-std::string manual_list(const CLI::App& app);
+std::string describe(const CLI::App& app, Description description);
 
 }  // namespace mailbridge::app

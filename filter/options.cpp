@@ -520,13 +520,13 @@ Result<AppSettings> read_settings(const std::vector<GivenOption>& given) {
   return fail(Errc::malformed, "an option that only prints text");
 }
 
-std::string options_manual() {
+std::string describe_options(app::Description description) {
   Values values;
   CLI::App app(what_it_is, "filter-mailbridge");
   declare(app, values);
   const char* argv[] = {"filter-mailbridge"};
   (void)app::read_options(app, 1, argv);  // declares --config and --version
-  return app::manual_list(app);
+  return app::describe(app, description);
 }
 
 }  // namespace mailbridge::filter

@@ -6,6 +6,7 @@
 #include <variant>
 #include <vector>
 
+#include "app/option_table.hpp"
 #include "base/result.hpp"
 #include "filter/app.hpp"
 
@@ -22,7 +23,6 @@ Result<std::variant<AppSettings, Text>> read_settings(int argc, const char* cons
 // As AppSettings::given of a recording has them.
 Result<AppSettings> read_settings(const std::vector<GivenOption>& given);
 
-// mdoc(7).
-std::string options_manual();
+std::string describe_options(app::Description description);
 
 }  // namespace mailbridge::filter

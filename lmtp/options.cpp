@@ -338,6 +338,6 @@ Result<std::variant<Settings, Text>> read_settings(const std::vector<std::string
   return settings;
 }
 
-std::string options_manual() { return app::manual_list(table.texts()); }
+std::string describe_options(app::Description description) { return description(table.program, table.texts()); }
 
 }  // namespace mailbridge::lmtp

@@ -9,6 +9,7 @@
 
 #include <asio/ip/address.hpp>
 
+#include "app/option_table.hpp"
 #include "base/result.hpp"
 #include "lmtp/addressing.hpp"
 #include "lmtp/agent.hpp"
@@ -37,7 +38,6 @@ struct Settings {
 // The fault is one line.
 Result<std::variant<Settings, Text>> read_settings(const std::vector<std::string>& argv, const Environment& environment);
 
-// mdoc(7).
-std::string options_manual();
+std::string describe_options(app::Description description);
 
 }  // namespace mailbridge::lmtp
