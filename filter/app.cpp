@@ -236,13 +236,14 @@ class App {
 
   // syslogd is behind, or away.
   void await_log(Duration pause) {
-    if (std::exchange(log_waits_, true)) return;
+    if (log_waits_) return;
     log_due_.expires_after(pause);
     log_due_.async_wait([this, pause](const asio::error_code&) {
       log_waits_ = false;
       const std::size_t before = net::kept_by_log();
       if (!net::flush_log()) await_log(net::kept_by_log() < before ? first_log_pause : std::min(2 * pause, last_log_pause));
     });
+    log_waits_ = true;
   }
 
   void log_counters() const { net::log(Level::info, "counters " + engine_.counters()); }

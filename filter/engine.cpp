@@ -510,11 +510,13 @@ void Engine::start_scan(Session& session, Scan& scan, ScanId id, TimePoint now) 
 }
 
 // Whether a scan that could not begin can wait for another one to end.
-bool Engine::put_back(ScanId id) {
+bool Engine::put_back(ScanId id, std::string_view why) {
   if (scans_.size() < 2) return false;
   Scan& scan = scans_.at(id);
+  Session& session = sessions_.at(scan.session_key);
   try {
-    queue_.put_back(id, sessions_.at(scan.session_key).client.ip);
+    if (!std::exchange(scan.lacked, true)) append_field(session.tx.log, "lacking", why);
+    queue_.put_back(id, session.client.ip);
   } catch (const std::bad_alloc&) {
     return false;
   }
@@ -536,7 +538,7 @@ void Engine::scan_finished(ScanId id, const rspamd::ScanResult& result, TimePoin
   if (scan == scans_.end()) return;
   Session& session = sessions_.at(scan->second.session_key);
   const bool short_of_something = !result && result.error().kind == rspamd::ScanFailure::Kind::overload;
-  if (short_of_something && !session.tx.message->failed() && put_back(id)) return start_scans(now);
+  if (short_of_something && !session.tx.message->failed() && put_back(id, result.error().what)) return start_scans(now);
   drop_scan(id);
   session.tx.scan.reset();
   try {

@@ -197,7 +197,8 @@ class Engine {
   struct Scan {
     std::uint64_t session_key;
     TimePoint until;
-    bool begun = false;  // it may wait again after that
+    bool begun = false;   // it may wait again after that
+    bool lacked = false;  // it did
   };
 
   // A recipient about which smtpd waits for an answer. It is answered even when its session is gone, which smtpd minds not.
@@ -247,7 +248,7 @@ class Engine {
   void start_scans(TimePoint now);
   void start_scan(Session& session, Scan& scan, ScanId id, TimePoint now);
   bool drop_scan(ScanId id);
-  bool put_back(ScanId id);
+  bool put_back(ScanId id, std::string_view why);
   void refuse(Session& session, std::string_view refusal);
   void give_up(Transaction& tx, std::string_view refusal);
   void note_lost(const Session& session, const mail::Message& message);

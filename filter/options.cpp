@@ -223,9 +223,8 @@ void declare(CLI::App& app, Values& values) {
   row("--max-scans", values.max_scans, "NUMBER", whole_number(1, 100'000),
       "How many messages may be with rspamd at once. The others wait, and clients take turns, so that one with many sessions "
       "does "
-      "not hold up another. What a message waits counts in its `--scan-timeout`. There are fewer where descriptors do not "
-      "suffice, "
-      "see `Limits` below.");
+      "not hold up another. What a message waits counts in its `--scan-timeout`. There are fewer where "
+      "descriptors do not suffice, see `Limits` below.");
   row("--max-queue", values.max_queue, "NUMBER", whole_number(0, 10'000),
       "How many messages may wait for rspamd. When one more comes, the newest message of the client with the most is not "
       "scanned, "
@@ -235,9 +234,8 @@ void declare(CLI::App& app, Values& values) {
       "on in files, see `--spool`.");
   row("--spool", values.spool, "DIRECTORY", {},
       "Where messages go that find no memory. Each has a file of its own there that has no name, is readable by its owner only, "
-      "and is gone with the message. When the directory cannot hold it, that message is answered with a temporary failure. It is "
-      "to "
-      "be on a local disk: while that does not answer, nobody is answered. Read at start only.");
+      "and is gone with the message. When the directory cannot hold it, that message is answered with a temporary failure. It "
+      "is to be on a local disk: while that does not answer, nobody is answered. Read at start only.");
   row("--spam-headers", values.spam_headers, "milter|rspamc|filter-rspamd", one_of("milter|rspamc|filter-rspamd"),
       "The header fields by which Sieve is to know spam. See `Headers` below.");
   app.add_flag("--submission", values.submission,

@@ -84,6 +84,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       default:
         if (!probed[server]) break;
         probed[server] = false;
+        if (event % 8 == 7 && detail % 3 == 0) {
+          upstreams.not_pinged(server, now);
+          require(upstreams.up(server) == was_up, "a ping that could not be sent says nothing");
+          break;
+        }
         changed = upstreams.pinged(server, event % 8 == 6, now, random);
         require(upstreams.up(server) == (event % 8 == 6), "a ping decides");
     }

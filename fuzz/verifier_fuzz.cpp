@@ -128,7 +128,7 @@ class World {
     if (auto lookup = lookups_.extract(id); !lookup.empty() && mailbox != Mailbox::unsure) {
       said_[lookup.mapped().recipient].push_back({mailbox, lookup.mapped().size, settings_.sizes, now_});
     }
-    verifier_.lookup_finished(id, mailbox, "it is\n down", now_);
+    verifier_.lookup_finished(id, mailbox, "it is\n down", now_, mailbox == Mailbox::unsure && id % 3 == 0);
     collect();
   }
 

@@ -273,6 +273,7 @@ Result<ScanSettings> scan_of(const Values& values) {
   for (const std::string& text : values.request_header) scan.request.more += rspamd::parse_request_header(text).value();
   const auto failure = filter::parse_on_error(values.on_error).value();
   using filter::OnError;
+  // What we are short of there will be later.
   scan.policy.on_failure = {failure, failure, failure, failure, OnError::tempfail, OnError::accept};
   scan.policy.spam_headers = filter::parse_spam_headers(values.spam_headers).value();
   if (values.on_reject == "bounce") scan.enforcement = filter::Enforcement::all;

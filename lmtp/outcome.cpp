@@ -101,7 +101,9 @@ std::string shown(const Reply& reply, const std::string& text) {
 // RFC 3463: 4.4.1 no answer from host, 4.4.2 bad connection, 4.3.0 other.
 std::string_view code_of_failure(const Outcome& outcome) {
   const Stage stage = outcome.stage;
-  return outcome.ours || stage == Stage::input || stage == Stage::scan ? "451 4.3.0" : stage == Stage::connect ? "451 4.4.1" : "451 4.4.2";
+  return outcome.ours || stage == Stage::input || stage == Stage::scan ? "451 4.3.0"
+         : stage == Stage::connect                                     ? "451 4.4.1"
+                                                                       : "451 4.4.2";
 }
 
 }  // namespace

@@ -29,7 +29,7 @@ namespace mailbridge::rspamd {
 // One configured server.
 struct Upstream {
   Endpoint endpoint;
-  int priority = 0;                                  // the highest is used first, as in rspamd's own lists of upstreams
+  int priority = 0;  // the highest is used first, as in rspamd's own lists of upstreams
   std::optional<httpcrypt::Key> key = std::nullopt;  // the server's public key: what it is asked is encrypted (HTTPCrypt)
 
   bool operator==(const Upstream&) const = default;
