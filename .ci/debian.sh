@@ -18,6 +18,9 @@ debian_root() {
   mirror=$(debian_mirror Debian)
   [[ -n $mirror ]] || fail "apt has no mirror of Debian here, or has not read its package lists: apt-get update."
   security=$(debian_mirror Debian-Security)
+  # For wget, debootstrap's too, what apt goes by.
+  eval "$(apt-config shell http_proxy Acquire::http::Proxy https_proxy Acquire::https::Proxy)"
+  export http_proxy https_proxy
   script=/usr/share/debootstrap/scripts/$codename
   [[ -e $script ]] || script=${script%/*}/sid  # a release that is younger than this debootstrap
 

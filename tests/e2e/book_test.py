@@ -94,18 +94,14 @@ class Host:
         add_host(namespace, address)
         self.init = subprocess.Popen(
             ["nsenter", f"--net=/run/netns/{namespace}", "unshare", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child",
-             "sh", "-euc", 'hostname "$1" && mount -t proc proc "$2/proc" && exec chroot "$2" bash -c "sleep infinity; :"', "-",
+             "sh", "-euc", 'hostname "$1" && mount -t proc proc "$2/proc" && touch "$2/run/up" && exec chroot "$2" bash -c "sleep infinity; :"', "-",
              name, self.root])
-        first = eventually(self._first, f"{name} is up")
+        eventually((self.root / "run/up").exists, f"{name} is up")
+        first = str(descendants(self.init.pid)[1])
         self.shell = subprocess.Popen(
             ["nsenter", "--target", first, "--mount", "--net", "--pid", "--uts", "--ipc", "chroot", self.root,
              "env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "DEBIAN_FRONTEND=noninteractive", "bash"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-
-    def _first(self):
-        """The host's first process, once it is there."""
-        pids = descendants(self.init.pid)
-        return len(pids) > 1 and os.readlink(f"/proc/{pids[1]}/root") == str(self.root) and str(pids[1])
 
     def say(self, command):
         """One line to the shell: (exit status, output)."""
