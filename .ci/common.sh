@@ -5,7 +5,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export LC_ALL=C.UTF-8
 mkdir -p build
 
-build_packages=(g++ cmake ninja-build pkg-config libasio-dev libspdlog-dev libfmt-dev rapidjson-dev libcli11-dev libtomlplusplus-dev
+build_packages=(g++ cmake ninja-build pkg-config libasio-dev libspdlog-dev libfmt-dev rapidjson-dev libtomlplusplus-dev
   libexpected-dev libsodium-dev libssl-dev libzstd-dev)
 server_packages=(opensmtpd rspamd haproxy openssl dovecot-lmtpd dovecot-sieve dnsmasq-base iproute2 util-linux python3)
 test_packages=(libgtest-dev libgmock-dev clang libclang-rt-dev mandoc groff-base man-db clamav-daemon redis-server python3-dkim

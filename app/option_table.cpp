@@ -74,7 +74,8 @@ class Words {
   Word last_;
 };
 
-Result<void> read_config(const OptionTable& table, const std::string& path, void* values, std::vector<bool>& given) {
+Result<void> read_config(const OptionTable& table, const std::string& path, void* values, std::vector<bool>& given,
+                         const Given& tell) {
   std::vector<bool> in_file(table.options.size());
   const auto row = [&](std::string_view key) {
     return std::find_if(table.options.begin(), table.options.end(),
@@ -96,6 +97,7 @@ Result<void> read_config(const OptionTable& table, const std::string& path, void
       if (option->takes == OptionText::nothing && value != "true" && value != "false")
         return "true or false is wanted, not " + value;
       if (std::string fault = option->take(values, value); !fault.empty()) return fault;
+      if (tell) tell(*option, value);
     }
     return {};
   };
@@ -116,7 +118,8 @@ std::vector<OptionText> OptionTable::texts() const {
   return all;
 }
 
-Result<std::optional<std::string>> read_table(const OptionTable& table, const std::vector<std::string>& argv, void* values) {
+Result<std::optional<std::string>> read_table(const OptionTable& table, const std::vector<std::string>& argv, void* values,
+                                              const Given& tell) {
   std::vector<bool> given(table.options.size());
   std::string config;
   Words words(argv);
@@ -140,11 +143,13 @@ Result<std::optional<std::string>> read_table(const OptionTable& table, const st
     const auto number = static_cast<std::size_t>(option - table.options.begin());
     if (given[number] && takes != OptionText::values) return wrong(name + ": once is enough");
     given[number] = true;
-    const std::string fault = option->take(values, value.value_or(takes == OptionText::nothing ? "true" : ""));
+    const std::string_view taken = value.value_or(takes == OptionText::nothing ? "true" : "");
+    const std::string fault = option->take(values, taken);
     if (!fault.empty()) return wrong("--" + std::string(option->name) + ": " + fault);
+    if (tell) tell(*option, taken);
   }
   if (!config.empty()) {
-    if (auto done = read_config(table, config, values, given); !done) return tl::unexpected(std::move(done.error()));
+    if (auto done = read_config(table, config, values, given, tell); !done) return tl::unexpected(std::move(done.error()));
   }
   for (std::size_t i = 0; i < given.size(); ++i) {
     const Option& option = table.options[i];

@@ -1,10 +1,10 @@
-// Options as a constant table, for a program that must start fast: to declare thirty options to CLI11 takes longer than all else
-// that lda2lmtp does.
+// Options as a constant table: reading it costs next to nothing, which a program that starts for each mail needs.
 //
 // Words are read as everywhere: --name VALUE, --name=VALUE, -l VALUE, -lVALUE, and a flag --name. --help, --version and --config
 // FILE are there without a row.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -47,7 +47,10 @@ struct OptionTable {
 // smtpd.conf a stranger chooses that word, and must not choose our options.
 //
 // Answers nothing (go on), or a text for standard output after which the program is to end (--help, --version), or what is wrong
-// in one line: "--timeout: …" for argv, "FILE:LINE: timeout: …" for the file.
-Result<std::optional<std::string>> read_table(const OptionTable& table, const std::vector<std::string>& argv, void* values);
+// in one line: "--timeout: …" for argv, "FILE:LINE: timeout: …" for the file. `given` is told of each value that was given and
+// taken, by either.
+using Given = std::function<void(const Option& option, std::string_view value)>;
+Result<std::optional<std::string>> read_table(const OptionTable& table, const std::vector<std::string>& argv, void* values,
+                                              const Given& given = {});
 
 }  // namespace mailbridge::app

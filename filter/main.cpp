@@ -12,6 +12,7 @@
 #include <string_view>
 #include <utility>
 #include <variant>
+#include <vector>
 
 #include "filter/app.hpp"
 #include "filter/check.hpp"
@@ -45,8 +46,8 @@ filter::AppSettings out_of_order(std::string why) {
 }
 
 // OpenSSL is not even initialised when no server wants it.
-Result<std::variant<filter::AppSettings, filter::Text>> read_settings(int argc, char** argv) {
-  auto read = filter::read_settings(argc, argv);
+Result<std::variant<filter::AppSettings, filter::Text>> read_settings(const std::vector<std::string>& argv) {
+  auto read = filter::read_settings(argv);
   auto* settings = read ? std::get_if<filter::AppSettings>(&*read) : nullptr;
   if (!settings) return read;
   const auto wants_tls = [](const rspamd::Upstream& upstream) {
@@ -66,21 +67,21 @@ Result<std::variant<filter::AppSettings, filter::Text>> read_settings(int argc, 
   return read;
 }
 
-int run(int argc, char** argv) {
-  auto read = read_settings(argc, argv);
+int run(const std::vector<std::string>& argv) {
+  auto read = read_settings(argv);
   bool check_config = false;  // argv may be what is wrong, so these flags are looked for by hand
   bool check = false;
-  for (int i = 1; i < argc; ++i) {
-    check_config = check_config || std::string_view(argv[i]) == "--check-config";
-    check = check || std::string_view(argv[i]) == "--check" || std::string_view(argv[i]).starts_with("--check=");
+  for (const std::string& word : argv) {
+    check_config = check_config || word == "--check-config";
+    check = check || word == "--check" || word.starts_with("--check=");
   }
   const bool serve = started_by_smtpd() && !check_config && !check;
   auto* settings = read ? std::get_if<filter::AppSettings>(&*read) : nullptr;
   const auto* text = read ? std::get_if<filter::Text>(&*read) : nullptr;
 
   if (serve) {
-    const auto read_again = [argc, argv]() -> Result<filter::AppSettings> {
-      auto again = read_settings(argc, argv);
+    const auto read_again = [argv]() -> Result<filter::AppSettings> {
+      auto again = read_settings(argv);
       if (!again) return tl::unexpected(std::move(again.error()));
       if (auto* fresh = std::get_if<filter::AppSettings>(&*again)) return std::move(*fresh);
       return fail(Errc::malformed, "an option that only prints text has no place in smtpd.conf");
@@ -120,7 +121,7 @@ int main(int argc, char** argv) {
   std::signal(SIGUSR1, SIG_IGN);
   std::signal(SIGXFSZ, SIG_IGN);  // a recording can reach the limit of file sizes
   try {
-    return run(argc, argv);
+    return run({argv, argv + argc});
   } catch (const std::exception& error) {
     mailbridge::net::log(mailbridge::Level::error, std::string("giving up: ") + error.what());
     mailbridge::net::flush_log(std::chrono::seconds(1));

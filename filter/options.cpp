@@ -5,10 +5,8 @@
 #include <initializer_list>
 #include <utility>
 
-#include <CLI/CLI.hpp>
-
-#include "app/manual.hpp"
-#include "app/options.hpp"
+#include "app/option_rows.hpp"
+#include "app/option_table.hpp"
 #include "app/toml_file.hpp"
 #include "base/endpoint.hpp"
 #include "base/size.hpp"
@@ -20,105 +18,44 @@
 namespace mailbridge::filter {
 namespace {
 
-// As written; each has passed its validator.
+using app::keep;
+using app::one_of;
+using app::parsed;
+using app::seconds;
+using app::whole_number;
+using app::Words;
+
+// As written; each has passed its row of the table.
 struct Values {
-  std::vector<std::string> rspamd = {"http://127.0.0.1:11333"};
-  std::vector<std::string> settings_id;
-  std::vector<std::string> request_header;
-  std::string rspamd_key;
+  std::vector<std::string> rspamd, settings_id, request_header;
+  std::string rspamd_key, rspamd_ca, rspamd_name, rspamd_cert, rspamd_cert_key;
   bool compress = false;
-  std::string rspamd_ca, rspamd_name, rspamd_cert, rspamd_cert_key;
-  double connect_timeout = 3;
-  double scan_timeout = 30;
-  std::string max_size = "40M";
-  std::string on_error = "tempfail";
+  double connect_timeout = 0, scan_timeout = 0;
+  std::string max_size, on_error, on_too_large;
   std::string on_unreachable, on_timeout, on_http_error, on_unreadable, on_overload;  // empty: as on_error
-  std::string on_too_large = "accept";
-  unsigned max_scans = 256;
-  unsigned max_queue = 2048;
-  std::string memory = "64M";
-  std::string spool = "/var/tmp";
-  std::string spam_headers = "milter";
-  bool submission = false;
-  bool allow_rewritten_body = false;
-  std::string record;
-  std::string log_target = "syslog";
-  std::string log_level = "info";
+  unsigned max_scans = 0, max_queue = 0;
+  std::string memory, spool, spam_headers;
+  bool submission = false, allow_rewritten_body = false;
+  std::string record, log_target, log_level;
   std::vector<std::string> lmtp;
-  unsigned lmtp_connections = 4;
+  unsigned lmtp_connections = 0;
   std::string lmtp_source, lmtp_ca, lmtp_name, lmtp_cert, lmtp_cert_key;
   bool lmtp_starttls = false;
   std::vector<std::string> verify;
-  std::string unknown = "refuse";
-  std::string full = "tempfail";
-  std::string unverified = "accept";
-  std::string quota_status;
-  double verify_timeout = 3;
-  unsigned max_unknown = 10;
+  std::string unknown, full, unverified, quota_status;
+  double verify_timeout = 0;
+  unsigned max_unknown = 0;
   bool deliver = false;
-  double deliver_timeout = 60;
+  double deliver_timeout = 0;
   std::string mark_key;
-  std::vector<std::string> networks;
-  std::vector<std::string> recipients;
-  std::vector<std::string> skip;
-  std::vector<std::string> soften;
-  std::vector<std::string> action;
+  std::vector<std::string> networks, recipients, skip, soften, action;
   bool monitor = false;
   bool check_config = false;
   std::string check;
 };
+using V = Values;
 
-// Says what is wrong with a value, or nothing.
-using Validator = std::function<std::string(const std::string&)>;
-
-// From 0.1 seconds on. CLI::Range would take nan.
-Validator seconds_up_to(int most) {
-  return [most](const std::string& text) {
-    double value = 0;
-    if (CLI::detail::lexical_cast(text, value) && value >= 0.1 && value <= most) return std::string();
-    return "a number of seconds from 0.1 to " + std::to_string(most) + " is wanted, not " + text;
-  };
-}
-
-Validator whole_number(unsigned least, unsigned most) {
-  return [least, most](const std::string& text) {
-    unsigned value = 0;
-    if (CLI::detail::lexical_cast(text, value) && value >= least && value <= most) return std::string();
-    return "a number from " + std::to_string(least) + " to " + std::to_string(most) + " is wanted, not " + text;
-  };
-}
-
-// One of the words of a value named "a|b|c".
-Validator one_of(const std::string& words) {
-  return [words](const std::string& text) {
-    const bool known = text.find('|') == std::string::npos && ("|" + words + "|").find("|" + text + "|") != std::string::npos;
-    return known ? std::string() : "one of " + words + " is wanted, not " + text;
-  };
-}
-
-// A value that `parse` takes.
-template <class Parsed>
-Validator parsed_by(Result<Parsed> (*parse)(std::string_view)) {
-  return [parse](const std::string& text) {
-    const auto parsed = parse(text);
-    return parsed ? std::string() : parsed.error().what;
-  };
-}
-
-// A path is looked into when the settings are made.
-Validator path_or(Validator entry) {
-  return [entry = std::move(entry)](const std::string& text) { return text.starts_with('/') ? std::string() : entry(text); };
-}
-
-std::string recipient_fault(const std::string& text) {
-  const auto added = Recipients().add(text);
-  return added ? std::string() : added.error().what;
-}
-
-std::string domain_fault(const std::string& text) {
-  const auto domain = parse_domain(text);
-  return domain ? std::string() : domain.error().what;
-}
+Result<void> parse_recipient(std::string_view text) { return Recipients().add(text); }
 
 // Dovecot has no TLS for its policy services.
 Result<Endpoint> parse_policy_endpoint(std::string_view text) {
@@ -128,198 +65,228 @@ Result<Endpoint> parse_policy_endpoint(std::string_view text) {
   return endpoint;
 }
 
-std::string address_fault(const std::string& text) {
-  const bool one = text.find('/') == std::string::npos && parse_network(text);
-  return one ? std::string() : "an IPv4 or IPv6 address is wanted, not " + text;
+Result<Network> parse_address(std::string_view text) {
+  auto network = parse_network(text);
+  if (text.find('/') == std::string_view::npos && network) return network;
+  return fail(Errc::malformed, "an IPv4 or IPv6 address is wanted, not " + std::string(text));
 }
 
-void declare(CLI::App& app, Values& values) {
-  // The first sentence of a text is for --help; how it is marked up: app/manual.hpp.
-  const auto row = [&app](const char* name, auto& value, const char* type, const Validator& validator, const char* text) {
-    CLI::Option* option = app.add_option(name, value, text)->type_name(type)->capture_default_str();
-    if (const std::string none = option->get_default_str(); none == "[]" || none == "{}")
-      option->default_str("");  // CLI11's words for an empty list, before and since 2.3
-    if (validator) option->check(validator);
-    return option;
-  };
-  row("--rspamd", values.rspamd, "ENDPOINT[,priority=N][,key=KEY]", parsed_by(rspamd::parse_upstream),
-      "Where a worker of rspamd listens: `http://HOST[:PORT]`, `https://HOST:PORT` or `unix:/PATH`. The host is a name, an IPv4 "
-      "address, or an IPv6 "
-      "address between brackets; the port is 11333 when left out. Of several, those of the highest priority get the mail in "
-      "turn, and the others when none of those is up; the priority is 0 when left out, and 1000 at most. See `Servers` below.")
-      ->allow_extra_args(false)
-      ->default_str(values.rspamd[0]);
-  row("--rspamd-key", values.rspamd_key, "KEY", parsed_by(rspamd::httpcrypt::parse_key),
-      "The public key of rspamd's workers: what they are asked is encrypted. It is what `rspamadm keypair` shows as `pubkey`; "
-      "`key=` after an endpoint is the key of that one alone. See `Encryption` below.");
-  app.add_flag("--compress", values.compress,
-               "Send mail to rspamd compressed with zstd. It pays over a network, and only costs time on one host.");
-  row("--rspamd-ca", values.rspamd_ca, "FILE", {},
-      "Whose certificates the https servers may have, in PEM. Without this option those the system trusts.");
-  row("--rspamd-name", values.rspamd_name, "NAME", {},
-      "The name in the certificate of each https server. Without this option it is the host in its endpoint.");
-  row("--rspamd-cert", values.rspamd_cert, "FILE", {},
-      "A certificate to show to https servers, with its chain, in PEM. It goes with `--rspamd-cert-key`.");
-  row("--rspamd-cert-key", values.rspamd_cert_key, "FILE", {},
-      "The private key of that certificate, in PEM. The filter's user must be able to read it.");
-  row("--settings-id", values.settings_id, "[CLASS=]ID", parsed_by(parse_settings_id),
-      "The settings rspamd is to use for a class of messages, or for all others. See `Classes` below. Without this option rspamd "
-      "chooses.")
-      ->allow_extra_args(false);
-  row("--action", values.action, "NAME=DO", parsed_by(parse_action),
+// A path is looked into when the settings are made.
+template <auto Member, auto Parse>
+std::string path_or(void* values, std::string_view value) {
+  return value.starts_with('/') ? keep<Member>(values, value) : parsed<Member, Parse>(values, value);
+}
+
+using Takes = app::OptionText::Takes;
+constexpr Takes no_value = Takes::nothing, one_value = Takes::value, or_none = Takes::optional_value, several = Takes::values;
+
+// The first sentence of a text is for --help; how it is marked up: app/manual.hpp.
+constexpr app::Option options[] = {
+    {{0, "rspamd", "ENDPOINT[,priority=N][,key=KEY]", several, "http://127.0.0.1:11333",
+      "Where a worker of rspamd listens: `http://HOST[:PORT]`, `https://HOST:PORT` or `unix:/PATH`. The host is a name, an "
+      "IPv4 address, or an IPv6 address between brackets; the port is 11333 when left out. Of several, those of the highest "
+      "priority get the mail in turn, and the others when none of those is up; the priority is 0 when left out, and 1000 at "
+      "most. See `Servers` below."},
+     parsed<&V::rspamd, rspamd::parse_upstream>},
+    {{0, "rspamd-key", "KEY", one_value, "",
+      "The public key of rspamd's workers: what they are asked is encrypted. It is what `rspamadm keypair` shows as "
+      "`pubkey`; `key=` after an endpoint is the key of that one alone. See `Encryption` below."},
+     parsed<&V::rspamd_key, rspamd::httpcrypt::parse_key>},
+    {{0, "compress", "", no_value, "",
+      "Send mail to rspamd compressed with zstd. It pays over a network, and only costs time on one host."},
+     keep<&V::compress>},
+    {{0, "rspamd-ca", "FILE", one_value, "",
+      "Whose certificates the https servers may have, in PEM. Without this option those the system trusts."},
+     keep<&V::rspamd_ca>},
+    {{0, "rspamd-name", "NAME", one_value, "",
+      "The name in the certificate of each https server. Without this option it is the host in its endpoint."},
+     keep<&V::rspamd_name>},
+    {{0, "rspamd-cert", "FILE", one_value, "",
+      "A certificate to show to https servers, with its chain, in PEM. It goes with `--rspamd-cert-key`."},
+     keep<&V::rspamd_cert>},
+    {{0, "rspamd-cert-key", "FILE", one_value, "",
+      "The private key of that certificate, in PEM. The filter's user must be able to read it."},
+     keep<&V::rspamd_cert_key>},
+    {{0, "settings-id", "[CLASS=]ID", several, "",
+      "The settings rspamd is to use for a class of messages, or for all others. See `Classes` below. Without this option "
+      "rspamd chooses."},
+     parsed<&V::settings_id, parse_settings_id>},
+    {{0, "action", "NAME=DO", several, "",
       "What is done about an action of rspamd's. The name as rspamd spells it, and one of `accept`, `header [NAME: VALUE]`, "
-      "`subject [TEMPLATE]`, `tempfail [TEXT]` and `reject [CODE] [X.Y.Z] [TEXT]`; see `Verdicts` below.")
-      ->allow_extra_args(false);
-  row("--request-header", values.request_header, "HEADER", parsed_by(rspamd::parse_request_header),
-      "Another header of each request to rspamd. Written `Name: value`; `Pass: all` for instance has rspamd compute all symbols "
-      "even beyond "
-      "the score for a reject. Those that the filter writes itself cannot be given. `Password` makes rspamd take the filter for "
-      "rspamc, and "
-      "leave out greylisting and rate limits.")
-      ->expected(1, 32)
-      ->allow_extra_args(false);
-  row("--networks", values.networks, "CIDR|FILE", path_or(parsed_by(parse_network)),
-      "Addresses that make up the class networks. An IPv4 or IPv6 address or network, or the absolute path of a file with one a "
-      "line; what follows a `#` is a comment there. Their unknown recipients are counted by session alone, see `Recipients` "
-      "below.")
-      ->allow_extra_args(false);
-  row("--recipients", values.recipients, "ADDRESS|@DOMAIN|FILE", path_or(recipient_fault),
+      "`subject [TEMPLATE]`, `tempfail [TEXT]` and `reject [CODE] [X.Y.Z] [TEXT]`; see `Verdicts` below."},
+     parsed<&V::action, parse_action>},
+    {{0, "request-header", "HEADER", several, "",
+      "Another header of each request to rspamd. Written `Name: value`; `Pass: all` for instance has rspamd compute all "
+      "symbols even beyond the score for a reject. Those that the filter writes itself cannot be given. `Password` makes "
+      "rspamd take the filter for rspamc, and leave out greylisting and rate limits."},
+     parsed<&V::request_header, rspamd::parse_request_header>},
+    {{0, "networks", "CIDR|FILE", several, "",
+      "Addresses that make up the class networks. An IPv4 or IPv6 address or network, or the absolute path of a file with "
+      "one a line; what follows a `#` is a comment there. Their unknown recipients are counted by session alone, see "
+      "`Recipients` below."},
+     path_or<&V::networks, parse_network>},
+    {{0, "recipients", "ADDRESS|@DOMAIN|FILE", several, "",
       "Addresses that make up the class recipients. An address, all of a domain, or the absolute path of a file with one of "
-      "these a line. Upper and lower case are the same.")
-      ->allow_extra_args(false);
-  row("--skip", values.skip, "CLASS", parsed_by(parse_class),
-      "Accept messages of this class without a scan. See `Classes` below.")
-      ->allow_extra_args(false);
-  row("--connect-timeout", values.connect_timeout, "SECONDS", seconds_up_to(60),
-      "How long reaching one server of rspamd may take. From 0.1 to 60.");
-  row("--scan-timeout", values.scan_timeout, "SECONDS", seconds_up_to(600),
-      "How long the whole scan may take, connecting included. From 0.1 to 600. Clients wait for a reply to their message for 10 "
-      "minutes "
-      "according to RFC 5321, but some give up after one.");
-  row("--soften", values.soften, "CLASS", parsed_by(parse_class),
-      "Accept and mark what would be refused for good in this class. See `Classes` below.")
-      ->allow_extra_args(false);
-  app.add_flag("--monitor", values.monitor,
-               "Refuse nothing because of a verdict or a failure, and mark nothing as spam. Headers and the log tell what would "
-               "have been done, see "
-               "`Monitor mode` below.");
-  row("--max-size", values.max_size, "SIZE", parsed_by(parse_size),
-      "The largest message that is scanned. In bytes, or with K, M or G; see `Limits` below.");
-  const char* const policies = "tempfail|accept|reject";
-  row("--on-error", values.on_error, policies, one_of(policies),
-      "What becomes of a message that could not be scanned. Refused for now, accepted with a header that says why, or refused "
-      "for good, see `Failures` below; for all classes of failure but that of a message that is too large.");
-  row("--on-unreachable", values.on_unreachable, policies, one_of(policies), "The same when rspamd cannot be reached.");
-  row("--on-timeout", values.on_timeout, policies, one_of(policies), "The same when there is no verdict in time.");
-  row("--on-http-error", values.on_http_error, policies, one_of(policies),
-      "The same when rspamd answers with an HTTP status other than 200. Or when it closes the connection twice before its reply "
-      "is "
-      "whole, as it does with a message larger than its `max_message`.");
-  row("--on-unreadable", values.on_unreadable, policies, one_of(policies), "The same when rspamd's reply is no verdict.");
-  row("--on-overload", values.on_overload, policies, one_of(policies),
-      "The same when too many scans are under way. Or when this host is short of descriptors, memory or ports.");
-  row("--on-too-large", values.on_too_large, policies, one_of(policies),
-      "The same for a message that is larger than --max-size.");
-  row("--max-scans", values.max_scans, "NUMBER", whole_number(1, 100'000),
+      "these a line. Upper and lower case are the same."},
+     path_or<&V::recipients, parse_recipient>},
+    {{0, "skip", "CLASS", several, "", "Accept messages of this class without a scan. See `Classes` below."},
+     parsed<&V::skip, parse_class>},
+    {{0, "connect-timeout", "SECONDS", one_value, "3", "How long reaching one server of rspamd may take. From 0.1 to 60."},
+     seconds<&V::connect_timeout, 60>},
+    {{0, "scan-timeout", "SECONDS", one_value, "30",
+      "How long the whole scan may take, connecting included. From 0.1 to 600. Clients wait for a reply to their message for "
+      "10 minutes according to RFC 5321, but some give up after one."},
+     seconds<&V::scan_timeout, 600>},
+    {{0, "soften", "CLASS", several, "", "Accept and mark what would be refused for good in this class. See `Classes` below."},
+     parsed<&V::soften, parse_class>},
+    {{0, "monitor", "", no_value, "",
+      "Refuse nothing because of a verdict or a failure, and mark nothing as spam. Headers and the log tell what would have "
+      "been done, see `Monitor mode` below."},
+     keep<&V::monitor>},
+    {{0, "max-size", "SIZE", one_value, "40M",
+      "The largest message that is scanned. In bytes, or with K, M or G; see `Limits` below."},
+     parsed<&V::max_size, parse_size>},
+    {{0, "on-error", "tempfail|accept|reject", one_value, "tempfail",
+      "What becomes of a message that could not be scanned. Refused for now, accepted with a header that says why, or "
+      "refused for good, see `Failures` below; for all classes of failure but that of a message that is too large."},
+     one_of<&V::on_error, Words{"tempfail|accept|reject"}>},
+    {{0, "on-unreachable", "tempfail|accept|reject", one_value, "", "The same when rspamd cannot be reached."},
+     one_of<&V::on_unreachable, Words{"tempfail|accept|reject"}>},
+    {{0, "on-timeout", "tempfail|accept|reject", one_value, "", "The same when there is no verdict in time."},
+     one_of<&V::on_timeout, Words{"tempfail|accept|reject"}>},
+    {{0, "on-http-error", "tempfail|accept|reject", one_value, "",
+      "The same when rspamd answers with an HTTP status other than 200. Or when it closes the connection twice before its "
+      "reply is whole, as it does with a message larger than its `max_message`."},
+     one_of<&V::on_http_error, Words{"tempfail|accept|reject"}>},
+    {{0, "on-unreadable", "tempfail|accept|reject", one_value, "", "The same when rspamd's reply is no verdict."},
+     one_of<&V::on_unreadable, Words{"tempfail|accept|reject"}>},
+    {{0, "on-overload", "tempfail|accept|reject", one_value, "",
+      "The same when too many scans are under way. Or when this host is short of descriptors, memory or ports."},
+     one_of<&V::on_overload, Words{"tempfail|accept|reject"}>},
+    {{0, "on-too-large", "tempfail|accept|reject", one_value, "accept", "The same for a message that is larger than --max-size."},
+     one_of<&V::on_too_large, Words{"tempfail|accept|reject"}>},
+    {{0, "max-scans", "NUMBER", one_value, "256",
       "How many messages may be with rspamd at once. The others wait, and clients take turns, so that one with many sessions "
-      "does "
-      "not hold up another. What a message waits counts in its `--scan-timeout`. There are fewer where "
-      "descriptors do not suffice, see `Limits` below.");
-  row("--max-queue", values.max_queue, "NUMBER", whole_number(0, 10'000),
+      "does not hold up another. What a message waits counts in its `--scan-timeout`. There are fewer where descriptors do "
+      "not suffice, see `Limits` below."},
+     whole_number<&V::max_scans, 1, 100'000>},
+    {{0, "max-queue", "NUMBER", one_value, "2048",
       "How many messages may wait for rspamd. When one more comes, the newest message of the client with the most is not "
-      "scanned, "
-      "which is a failure of class overload.");
-  row("--memory", values.memory, "SIZE", parsed_by(parse_size),
-      "How much memory the messages being received and scanned may take together. In bytes, or with K, M or G. Beyond it they go "
-      "on in files, see `--spool`.");
-  row("--spool", values.spool, "DIRECTORY", {},
-      "Where messages go that find no memory. Each has a file of its own there that has no name, is readable by its owner only, "
-      "and is gone with the message. When the directory cannot hold it, that message is answered with a temporary failure. It "
-      "is to be on a local disk: while that does not answer, nobody is answered. Read at start only.");
-  row("--spam-headers", values.spam_headers, "milter|rspamc|filter-rspamd", one_of("milter|rspamc|filter-rspamd"),
-      "The header fields by which Sieve is to know spam. See `Headers` below.");
-  app.add_flag("--submission", values.submission,
-               "Do what smtpd does to submitted mail after its filters already before the scan, so that a signature covers it. "
-               "See `Submission` below.");
-  row("--lmtp", values.lmtp, "ENDPOINT", parsed_by(parse_lmtp_endpoint),
+      "scanned, which is a failure of class overload."},
+     whole_number<&V::max_queue, 0, 10'000>},
+    {{0, "memory", "SIZE", one_value, "64M",
+      "How much memory the messages being received and scanned may take together. In bytes, or with K, M or G. Beyond it "
+      "they go on in files, see `--spool`."},
+     parsed<&V::memory, parse_size>},
+    {{0, "spool", "DIRECTORY", one_value, "/var/tmp",
+      "Where messages go that find no memory. Each has a file of its own there that has no name, is readable by its owner "
+      "only, and is gone with the message. When the directory cannot hold it, that message is answered with a temporary "
+      "failure. It is to be on a local disk: while that does not answer, nobody is answered. Read at start only."},
+     keep<&V::spool>},
+    {{0, "spam-headers", "milter|rspamc|filter-rspamd", one_value, "milter",
+      "The header fields by which Sieve is to know spam. See `Headers` below."},
+     one_of<&V::spam_headers, Words{"milter|rspamc|filter-rspamd"}>},
+    {{0, "submission", "", no_value, "",
+      "Do what smtpd does to submitted mail after its filters already before the scan, so that a signature covers it. See "
+      "`Submission` below."},
+     keep<&V::submission>},
+    {{0, "lmtp", "ENDPOINT", several, "",
       "Where Dovecot takes mail over LMTP: `unix:/PATH`, `HOST:PORT`, or `lmtps://HOST:PORT` for TLS from the first byte. Of "
-      "several, the first that answers is used. See `Dovecot` below.")
-      ->allow_extra_args(false);
-  row("--lmtp-connections", values.lmtp_connections, "NUMBER", whole_number(1, 1000),
-      "How many connections to Dovecot there may be at once. Each is a process there. When there are at least two, one is kept "
-      "for questions about recipients.");
-  row("--lmtp-source", values.lmtp_source, "ADDRESS", address_fault,
-      "The address that TCP connections to `--lmtp` come from. Without this option the system chooses.");
-  app.add_flag("--lmtp-starttls", values.lmtp_starttls,
-               "Speak no LMTP without TLS. A server that does not offer STARTTLS is not used; over a unix socket it goes with "
-               "`--lmtp-name`.");
-  row("--lmtp-ca", values.lmtp_ca, "FILE", {},
-      "Whose certificates the LMTP servers may have, in PEM. Without this option those the system trusts.");
-  row("--lmtp-name", values.lmtp_name, "NAME", {},
-      "The name in the certificate of each LMTP server. Without this option it is the host in its endpoint.");
-  row("--lmtp-cert", values.lmtp_cert, "FILE", {},
-      "A certificate to show to LMTP servers, with its chain, in PEM. It goes with `--lmtp-cert-key`.");
-  row("--lmtp-cert-key", values.lmtp_cert_key, "FILE", {},
-      "The private key of that certificate, in PEM. The filter's user must be able to read it.");
-  row("--verify", values.verify, "DOMAIN|FILE", path_or(domain_fault),
-      "Ask Dovecot about recipients of this domain before they are accepted. A domain, or the absolute path of a file with one a "
-      "line. It goes with `--lmtp` or `--quota-status`, and whether there is any is read at start only; see `Recipients` below.")
-      ->allow_extra_args(false);
-  row("--quota-status", values.quota_status, "ENDPOINT", parsed_by(parse_policy_endpoint),
-      "Where Dovecot's policy service quota-status listens: `HOST:PORT` or `unix:/PATH`. It is asked about recipients instead of "
-      "`--lmtp`, for it knows whether there is room for a message of that size.");
-  row("--unknown", values.unknown, "refuse|smtpd", one_of("refuse|smtpd"),
+      "several, the first that answers is used. See `Dovecot` below."},
+     parsed<&V::lmtp, parse_lmtp_endpoint>},
+    {{0, "lmtp-connections", "NUMBER", one_value, "4",
+      "How many connections to Dovecot there may be at once. Each is a process there. When there are at least two, one is "
+      "kept for questions about recipients."},
+     whole_number<&V::lmtp_connections, 1, 1000>},
+    {{0, "lmtp-source", "ADDRESS", one_value, "",
+      "The address that TCP connections to `--lmtp` come from. Without this option the system chooses."},
+     parsed<&V::lmtp_source, parse_address>},
+    {{0, "lmtp-starttls", "", no_value, "",
+      "Speak no LMTP without TLS. A server that does not offer STARTTLS is not used; over a unix socket it goes with "
+      "`--lmtp-name`."},
+     keep<&V::lmtp_starttls>},
+    {{0, "lmtp-ca", "FILE", one_value, "",
+      "Whose certificates the LMTP servers may have, in PEM. Without this option those the system trusts."},
+     keep<&V::lmtp_ca>},
+    {{0, "lmtp-name", "NAME", one_value, "",
+      "The name in the certificate of each LMTP server. Without this option it is the host in its endpoint."},
+     keep<&V::lmtp_name>},
+    {{0, "lmtp-cert", "FILE", one_value, "",
+      "A certificate to show to LMTP servers, with its chain, in PEM. It goes with `--lmtp-cert-key`."},
+     keep<&V::lmtp_cert>},
+    {{0, "lmtp-cert-key", "FILE", one_value, "",
+      "The private key of that certificate, in PEM. The filter's user must be able to read it."},
+     keep<&V::lmtp_cert_key>},
+    {{0, "verify", "DOMAIN|FILE", several, "",
+      "Ask Dovecot about recipients of this domain before they are accepted. A domain, or the absolute path of a file with "
+      "one a line. It goes with `--lmtp` or `--quota-status`, and whether there is any is read at start only; see "
+      "`Recipients` below."},
+     path_or<&V::verify, parse_domain>},
+    {{0, "quota-status", "ENDPOINT", one_value, "",
+      "Where Dovecot's policy service quota-status listens: `HOST:PORT` or `unix:/PATH`. It is asked about recipients "
+      "instead of `--lmtp`, for it knows whether there is room for a message of that size."},
+     parsed<&V::quota_status, parse_policy_endpoint>},
+    {{0, "unknown", "refuse|smtpd", one_value, "refuse",
       "Refuse recipients that Dovecot does not know, or leave them to smtpd. With aliases in smtpd.conf it must be left to "
-      "smtpd: "
-      "it expands them later.");
-  row("--full", values.full, "tempfail|reject", one_of("tempfail|reject"),
-      "Refuse what has no room in a mailbox for now, or for good.");
-  row("--verify-timeout", values.verify_timeout, "SECONDS", seconds_up_to(60),
-      "How long asking about one recipient may take. From 0.1 to 60.");
-  row("--unverified", values.unverified, "accept|tempfail", one_of("accept|tempfail"),
+      "smtpd: it expands them later."},
+     one_of<&V::unknown, Words{"refuse|smtpd"}>},
+    {{0, "full", "tempfail|reject", one_value, "tempfail", "Refuse what has no room in a mailbox for now, or for good."},
+     one_of<&V::full, Words{"tempfail|reject"}>},
+    {{0, "verify-timeout", "SECONDS", one_value, "3", "How long asking about one recipient may take. From 0.1 to 60."},
+     seconds<&V::verify_timeout, 60>},
+    {{0, "unverified", "accept|tempfail", one_value, "accept",
       "Accept recipients about which Dovecot does not answer, or refuse them for now. Once accepted, they are smtpd's to "
-      "deliver.");
-  row("--max-unknown", values.max_unknown, "NUMBER", whole_number(0, 1000),
-      "How many unknown recipients a session may have before it is answered slower. After twice as many it is disconnected; with "
-      "more than twice as many in all its sessions a client is answered slower in each. 0 is no end. See `Recipients` below.");
-  app.add_flag("--deliver", values.deliver,
-               "Deliver over LMTP while the client waits, to those recipients that Dovecot has accepted. It goes with `--lmtp`, "
-               "`--verify` and `--mark-key`; see `Delivery in the session` below.");
-  row("--deliver-timeout", values.deliver_timeout, "SECONDS", seconds_up_to(600),
-      "How long the client may wait for that delivery, after the scan. From 0.1 to 600. A delivery that is not under way in half "
-      "that time is left to smtpd's queue.");
-  row("--mark-key", values.mark_key, "FILE", {},
-      "The key by which lda2lmtp believes what the filter says has been delivered. A file with a key of at least 32 bytes, as "
-      "`openssl rand -hex 32` prints it, that the filter and all agents can read; `lda2lmtp --mark-key` is given the same. Of "
-      "several keys, one a line, the first seals. See `Keys` below.");
-  app.add_flag("--allow-rewritten-body", values.allow_rewritten_body,
-               "Let rspamd replace the body of a message. Without this option a body that its rules rewrote is only logged, see "
-               "`Rewritten bodies` below.");
-  row("--record", values.record, "DIRECTORY", {},
-      "Write everything, mail included, to a transcript in this directory. All that is said between smtpd, rspamd and the filter "
-      "goes to a "
-      "new file `filter-mailbridge-PID-N.session` there; the filter's user must be able to write to the directory.\n"
-      "The file holds whole messages and addresses; it is readable by its owner only (mode 0600). It grows until smtpd is "
-      "restarted, so "
-      "this is for a short while, to report or study a problem, and on a local disk: while that does not answer, nobody is "
-      "answered. When it cannot be created, that is logged and mail goes on without it.");
-  row("--log-target", values.log_target, "syslog|stderr", one_of("syslog|stderr"),
-      "Log to syslog, facility mail, or to standard error. smtpd copies a filter's standard error to its own log, each line as "
-      "an error.");
-  row("--log-level", values.log_level, "debug|info|warn|error", one_of("debug|info|warn|error"),
-      "The least important messages to log. From `warn` on, only the lines of messages that could not be scanned are left.");
-  app.add_flag(
-         "--check-config", values.check_config,
-         "Say what is wrong with the other options and the configuration file, if anything, and exit. For the command line: in "
-         "smtpd.conf it would end smtpd, and the configuration file does not know it.")
-      ->configurable(false);
-  row("--check", values.check, "ADDRESS", {},
+      "deliver."},
+     one_of<&V::unverified, Words{"accept|tempfail"}>},
+    {{0, "max-unknown", "NUMBER", one_value, "10",
+      "How many unknown recipients a session may have before it is answered slower. After twice as many it is disconnected; "
+      "with more than twice as many in all its sessions a client is answered slower in each. 0 is no end. See `Recipients` "
+      "below."},
+     whole_number<&V::max_unknown, 0, 1000>},
+    {{0, "deliver", "", no_value, "",
+      "Deliver over LMTP while the client waits, to those recipients that Dovecot has accepted. It goes with `--lmtp`, "
+      "`--verify` and `--mark-key`; see `Delivery in the session` below."},
+     keep<&V::deliver>},
+    {{0, "deliver-timeout", "SECONDS", one_value, "60",
+      "How long the client may wait for that delivery, after the scan. From 0.1 to 600. A delivery that is not under way in "
+      "half that time is left to smtpd's queue."},
+     seconds<&V::deliver_timeout, 600>},
+    {{0, "mark-key", "FILE", one_value, "",
+      "The key by which lda2lmtp believes what the filter says has been delivered. A file with a key of at least 32 bytes, "
+      "as `openssl rand -hex 32` prints it, that the filter and all agents can read; `lda2lmtp --mark-key` is given the "
+      "same. Of several keys, one a line, the first seals. See `Keys` below."},
+     keep<&V::mark_key>},
+    {{0, "allow-rewritten-body", "", no_value, "",
+      "Let rspamd replace the body of a message. Without this option a body that its rules rewrote is only logged, see "
+      "`Rewritten bodies` below."},
+     keep<&V::allow_rewritten_body>},
+    {{0, "record", "DIRECTORY", one_value, "",
+      "Write everything, mail included, to a transcript in this directory. All that is said between smtpd, rspamd and the "
+      "filter goes to a new file `filter-mailbridge-PID-N.session` there; the filter's user must be able to write to the "
+      "directory.\nThe file holds whole messages and addresses; it is readable by its owner only (mode 0600). It grows until "
+      "smtpd is restarted, so this is for a short while, to report or study a problem, and on a local disk: while that does "
+      "not answer, nobody is answered. When it cannot be created, that is logged and mail goes on without it."},
+     keep<&V::record>},
+    {{0, "log-target", "syslog|stderr", one_value, "syslog",
+      "Log to syslog, facility mail, or to standard error. smtpd copies a filter's standard error to its own log, each line "
+      "as an error."},
+     one_of<&V::log_target, Words{"syslog|stderr"}>},
+    {{0, "log-level", "debug|info|warn|error", one_value, "info",
+      "The least important messages to log. From `warn` on, only the lines of messages that could not be scanned are left."},
+     one_of<&V::log_level, Words{"debug|info|warn|error"}>},
+    {{0, "check-config", "", no_value, "",
+      "Say what is wrong with the other options and the configuration file, if anything, and exit. For the command line: in "
+      "smtpd.conf it would end smtpd, and the configuration file does not know it."},
+     keep<&V::check_config>,
+     false},
+    {{0, "check", "ADDRESS", or_none, "",
       "The same, and then ask each server of rspamd what it thinks of a test spam, and each of Dovecot's about a recipient: "
       "this one, or one that probably nobody has. A line for each tells whether it answers and, of rspamd, would refuse that "
-      "spam (GTUBE), or why not; and what is wrong with the file of `--mark-key`. The exit status is 1 if something is.")
-      ->expected(0, 1)
-      ->configurable(false);
-}
+      "spam (GTUBE), or why not; and what is wrong with the file of `--mark-key`. The exit status is 1 if something is."},
+     keep<&V::check>,
+     false},
+};
+constexpr app::OptionTable table{"filter-mailbridge", "OpenSMTPD filter that asks rspamd and Dovecot.", options};
 
 Level level_of(const std::string& name) {
   if (name == "debug") return Level::debug;
@@ -327,16 +294,7 @@ Level level_of(const std::string& name) {
   return name == "error" ? Level::error : Level::info;
 }
 
-Duration seconds(double value) { return std::chrono::round<std::chrono::milliseconds>(std::chrono::duration<double>(value)); }
-
-std::vector<GivenOption> given(const CLI::App& app) {
-  std::vector<GivenOption> options;
-  for (const CLI::Option* option : app.get_options()) {
-    if (!option->get_configurable()) continue;
-    for (const std::string& value : option->results()) options.push_back({"--" + option->get_lnames()[0], value});
-  }
-  return options;
-}
+Duration duration(double value) { return std::chrono::round<std::chrono::milliseconds>(std::chrono::duration<double>(value)); }
 
 OnFailure on_failure(const Values& values) {
   const auto policy = [&](const std::string& own) { return parse_on_error(own.empty() ? values.on_error : own).value(); };
@@ -391,7 +349,7 @@ Result<void> take_recipients(const Values& values, AppSettings& settings) {
     return fail(Errc::malformed, "--verify goes with --lmtp or --quota-status");
   if (!values.quota_status.empty()) settings.quota_status = parse_policy_endpoint(values.quota_status).value();
   settings.engine.verify.sizes = settings.quota_status.has_value();
-  settings.engine.verify.timeout = seconds(values.verify_timeout);
+  settings.engine.verify.timeout = duration(values.verify_timeout);
   settings.engine.recipients = {values.unknown == "refuse", values.full == "reject", values.unverified == "tempfail",
                                 values.max_unknown};
   return {};
@@ -424,7 +382,7 @@ Result<void> take_delivery(const Values& values, AppSettings& settings) {
   if (!keys) return fail(keys.error().code, "--mark-key: " + values.mark_key + ": " + keys.error().what);
   settings.mark_key_file = values.mark_key;
   settings.mark_keys = std::move(*keys);
-  if (values.deliver) settings.engine.delivery = DeliverySettings{settings.mark_keys, seconds(values.deliver_timeout)};
+  if (values.deliver) settings.engine.delivery = DeliverySettings{settings.mark_keys, duration(values.deliver_timeout)};
   return {};
 }
 
@@ -454,7 +412,7 @@ Result<AppSettings> settings_of(const Values& values) {
   for (const std::string& text : values.request_header) {
     settings.engine.request_headers += rspamd::parse_request_header(text).value();
   }
-  settings.engine.scan_timeout = seconds(values.scan_timeout);
+  settings.engine.scan_timeout = duration(values.scan_timeout);
   settings.engine.policy.on_failure = on_failure(values);
   for (const std::string& text : values.action) {
     auto [name, rule] = parse_action(text).value();
@@ -465,7 +423,7 @@ Result<AppSettings> settings_of(const Values& values) {
   settings.engine.monitor = values.monitor;
   settings.engine.allow_rewritten_body = values.allow_rewritten_body;
   settings.engine.submission = values.submission;
-  settings.connect_timeout = seconds(values.connect_timeout);
+  settings.connect_timeout = duration(values.connect_timeout);
   settings.engine.max_scans = values.max_scans;
   settings.engine.max_queue = values.max_queue;
   settings.engine.memory = parse_size(values.memory).value();
@@ -475,8 +433,6 @@ Result<AppSettings> settings_of(const Values& values) {
   settings.log_level = level_of(values.log_level);
   return settings;
 }
-
-constexpr const char* what_it_is = "OpenSMTPD filter that asks rspamd and Dovecot";
 
 }  // namespace
 
@@ -488,43 +444,33 @@ bool LmtpSettings::wants_tls() const {
   return (starttls && !servers.empty()) || std::any_of(servers.begin(), servers.end(), whole);
 }
 
-Result<std::variant<AppSettings, Text>> read_settings(int argc, const char* const* argv) {
+Result<std::variant<AppSettings, Text>> read_settings(const std::vector<std::string>& argv) {
   Values values;
-  CLI::App app(what_it_is, "filter-mailbridge");
-  declare(app, values);
-  app::shorten_help(app);
-  auto text = app::read_options(app, argc, argv);
+  std::vector<GivenOption> given;
+  auto text = app::read_table(table, argv, &values, [&](const app::Option& option, std::string_view value) {
+    if (option.in_file) given.push_back({"--" + std::string(option.name), std::string(value)});
+  });
   if (!text) return tl::unexpected(std::move(text.error()));
   if (*text) return Text{std::move(**text)};
   auto settings = settings_of(values);
   if (!settings) return tl::unexpected(std::move(settings.error()));
   settings->check_recipient = values.check;
-  settings->given = given(app);
+  settings->given = std::move(given);
   return std::move(*settings);
 }
 
 Result<AppSettings> read_settings(const std::vector<GivenOption>& given) {
-  std::vector<std::string> words{"filter-mailbridge"};
+  std::vector<std::string> argv{std::string(table.program)};
   for (const auto& [name, value] : given) {
     if (name == "--config") return fail(Errc::malformed, "--config is not to be read again");
-    words.push_back(name + "=" + value);
+    argv.push_back(value.empty() ? name : name + "=" + value);
   }
-  std::vector<const char*> argv;
-  argv.reserve(words.size());
-  for (const std::string& word : words) argv.push_back(word.c_str());
-  auto read = read_settings(static_cast<int>(argv.size()), argv.data());
+  auto read = read_settings(argv);
   if (!read) return tl::unexpected(std::move(read.error()));
   if (auto* settings = std::get_if<AppSettings>(&*read)) return std::move(*settings);
   return fail(Errc::malformed, "an option that only prints text");
 }
 
-std::string describe_options(app::Description description) {
-  Values values;
-  CLI::App app(what_it_is, "filter-mailbridge");
-  declare(app, values);
-  const char* argv[] = {"filter-mailbridge"};
-  (void)app::read_options(app, 1, argv);  // declares --config and --version
-  return app::describe(app, description);
-}
+std::string describe_options(app::Description description) { return description(table.program, table.texts()); }
 
 }  // namespace mailbridge::filter

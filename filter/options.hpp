@@ -18,7 +18,7 @@ struct Text {
 };
 
 // The fault is one line.
-Result<std::variant<AppSettings, Text>> read_settings(int argc, const char* const* argv);
+Result<std::variant<AppSettings, Text>> read_settings(const std::vector<std::string>& argv);
 
 // As AppSettings::given of a recording has them.
 Result<AppSettings> read_settings(const std::vector<GivenOption>& given);

@@ -1,9 +1,8 @@
 #include "lmtp/options.hpp"
 
-#include <cstdlib>
 #include <utility>
 
-#include "app/manual.hpp"
+#include "app/option_rows.hpp"
 #include "app/option_table.hpp"
 #include "app/toml_file.hpp"
 #include "base/size.hpp"
@@ -12,6 +11,12 @@
 
 namespace mailbridge::lmtp {
 namespace {
+
+using app::keep;
+using app::one_of;
+using app::parsed;
+using app::seconds;
+using app::Words;
 
 std::string without_brackets(std::string address) {
   if (address.size() >= 2 && address.front() == '<' && address.back() == '>') return address.substr(1, address.size() - 2);
@@ -36,53 +41,7 @@ struct Values {
 };
 using V = Values;
 
-// ---- what keeps a value: for the table
-
-template <auto Member>
-auto& of(void* values) {
-  return static_cast<Values*>(values)->*Member;
-}
-
-void put(std::string& kept, std::string_view value) { kept = value; }
-void put(std::optional<std::string>& kept, std::string_view value) { kept = value; }
-void put(std::vector<std::string>& kept, std::string_view value) { kept.emplace_back(value); }
-void put(bool& kept, std::string_view value) { kept = value == "true"; }
-
-template <auto Member>
-std::string keep(void* values, std::string_view value) {
-  put(of<Member>(values), value);
-  return {};
-}
-
-// What `Parse` takes.
-template <auto Member, auto Parse>
-std::string parsed(void* values, std::string_view value) {
-  const auto result = Parse(value);
-  if (!result) return result.error().what;
-  return keep<Member>(values, value);
-}
-
-// The words of a type, "one|other".
-struct Words {
-  char words[40];
-};
-template <auto Member, Words Type>
-std::string one_of(void* values, std::string_view value) {
-  const std::string all = "|" + std::string(Type.words) + "|";
-  const bool known = value.find('|') == std::string_view::npos && all.find("|" + std::string(value) + "|") != std::string::npos;
-  return known ? keep<Member>(values, value) : "one of " + std::string(Type.words) + " is wanted, not " + std::string(value);
-}
-
-template <auto Member, int Most>
-std::string seconds(void* values, std::string_view value) {
-  const std::string text(value);
-  char* end = nullptr;
-  const double number = std::strtod(text.c_str(), &end);
-  if (text.empty() || *end != '\0' || !(number >= 0.1 && number <= Most))
-    return "a number of seconds from 0.1 to " + std::to_string(Most) + " is wanted, not " + text;
-  of<Member>(values) = number;
-  return {};
-}
+// ---- the values
 
 Result<asio::ip::address> parse_source(std::string_view text) {
   asio::error_code error;

@@ -1,11 +1,14 @@
 #include "app/option_table.hpp"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
 
 #include <gtest/gtest.h>
+
+#include "app/toml_file.hpp"
 
 namespace mailbridge::app {
 namespace {
@@ -104,14 +107,41 @@ TEST_F(OptionTableTest, AFile) {
       {"# c\nsized = 2\n", "!FILE:2: sized: no such option; did you mean size?"},
       {"config = 'other'\n", "!FILE:1: config: no such option"},
       {"help = true\n", "!FILE:1: help: no such option"},
+      {"version = true\n", "!FILE:1: version: no such option"},
       {"argv-only = true\n", "!FILE:1: argv-only: no such option"},
+      {"[section]\nname = 'x'\n", "!FILE:1: section: no such option"},
       {"size = 'bad'\n", "!FILE:1: size: no good"},
       {"size = [1, 2]\n", "!FILE:1: size: one plain value is wanted"},
+      {"name = { a = 1 }\n", "!FILE:1: name: one plain value is wanted"},
+      {"many = ['a',\n 2020-01-01]\n", "!FILE:2: many: an array of plain values is wanted"},
       {"many = []\n", "!FILE:1: many: at least one value is wanted"},
       {"keep = 'maybe'\n", "!FILE:1: keep: true or false is wanted, not maybe"},
   };
   for (const Row& row : rows) EXPECT_EQ(read({}, row.toml), row.expected) << row.toml;
   EXPECT_EQ(read({"-z7", "--keep", "--many=c"}, "size = 2\nkeep = false\nname = 'file'\nmany = 'x'\n"), "unsetfile;|7;|true;|c;");
+  EXPECT_EQ(read({}, "name = 'a'\nname = 'b'\n").substr(0, 9), "!FILE:2: ");
+  EXPECT_EQ(read({}, "name = \n").substr(0, 9), "!FILE:1: ");
+}
+
+TEST_F(OptionTableTest, OnlyARegularFileOfAReasonableSizeIsRead) {
+  EXPECT_EQ(read({"--config", testing::TempDir()}), "!" + testing::TempDir() + ": Is a directory");
+  ASSERT_EQ(mkfifo(path_.c_str(), 0600), 0);
+  EXPECT_EQ(read({"--config", path_}), "!FILE: not a regular file");
+  EXPECT_EQ(read({"--config", "/dev/zero"}), "!/dev/zero: not a regular file");
+  std::filesystem::remove(path_);
+  std::ofstream(path_).seekp(static_cast<std::streamoff>(max_file)) << "x";
+  EXPECT_EQ(read({"--config", path_}), "!FILE: larger than 16 MiB");
+}
+
+TEST_F(OptionTableTest, EachValueThatIsTakenIsTold) {
+  std::ofstream(path_, std::ios::binary) << "size = 2\nmany = ['x', 'y']\n";
+  std::string told;
+  Values values;
+  const auto tell = [&](const Option& option, std::string_view value) {
+    told.append(option.name).append("=").append(value).append(";");
+  };
+  ASSERT_TRUE(read_table(table, {"prog", "--keep", "-z7", "--config", path_}, &values, tell));
+  EXPECT_EQ(told, "keep=true;size=7;many=x;many=y;");
 }
 
 TEST_F(OptionTableTest, Texts) {

@@ -150,7 +150,7 @@ TEST(Player, IsStrict) {
       {"S> config|ready\nS< register|ready\n", "line 2: expected register|ready"},
       {"S> filter|0.7|1.2|smtp-in|noop|0a|70|\nS> filter|0.7|1.2|smtp-in|noop|0a|70|\nS< filter-result|0a|70|proceed\n",
        "more was written to smtpd"},
-      {"O --no-such x\nS> config|ready\nN registered\n", "O lines: The following argument was not expected: --no-such=x"},
+      {"O --no-such x\nS> config|ready\nN registered\n", "O lines: no such option: --no-such"},
       {"S> config|ready\nN registered\nT soon\n", "line 3: T wants milliseconds"},
       {"S> config|ready\nN registered\nR! asleep\n", "line 3: no ending"},
   };

@@ -33,11 +33,11 @@ LIBRARIES = {  # beyond the standard library
     "rspamd": r"rapidjson/\w+\.h|sodium(/\w+)?\.h|tl/expected\.hpp|zstd\.h",
     "lmtp": r"sodium\.h",
     "net": r"asio/.*|openssl/.*|spdlog/.*|((sys|netinet)/)?[a-z]+\.h|tl/expected\.hpp",
-    "app": r"CLI/.*|toml\+\+/.*|(sys/)?[a-z]+\.h",
+    "app": r"toml\+\+/.*|(sys/)?[a-z]+\.h",
 }
 # The one file of a pure room that asks the operating system: what is left of a message when memory is short goes to a file.
 SYSTEM_FILES = {"mail": r"spool\.cpp"}
-PROGRAM_LIBRARIES = r"tl/expected\.hpp|asio/.*|CLI/.*|((sys|linux)/)?[a-z]+\.h"
+PROGRAM_LIBRARIES = r"tl/expected\.hpp|asio/.*|((sys|linux)/)?[a-z]+\.h"
 
 # Of the standard library: what opens files, starts threads, or asks for the time or for chance.
 IMPURE_HEADERS = r"csignal|ctime|filesystem|fstream|future|iostream|mutex|random|thread"

@@ -41,7 +41,7 @@ class Planted(unittest.TestCase):
             ("filter/engine.cpp", '#include "filter/recorder.hpp"'),
             ("lmtp/outcome.cpp", '#include "filter/mailbox.hpp"'),
             ("net/converse.hpp", '#include "rspamd/exchange.hpp"'),
-            ("app/options.cpp", '#include "net/log.hpp"'),
+            ("app/option_table.cpp", '#include "net/log.hpp"'),
             ("base/result.hpp", '#include "text.hpp"'),
             ("base/text.cpp", "#include <asio.hpp>"),
             ("filter/policy.cpp", "#include <asio/steady_timer.hpp>"),
