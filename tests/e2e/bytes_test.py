@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from smtp import message
-from stack import StackTest, by_dovecot, main
+from stack import SMTPD, StackTest, by_dovecot, main
 
-# smtpd before 7.4 copies an echoed line into LINE_MAX bytes.
-SMTPD_CUT = 1997
+# smtpd before 7.4 copies an echoed line into LINE_MAX bytes; None: later ones leave it whole.
+SMTPD_CUT = 1997 if SMTPD < (7, 4) else None
 # smtpd freezes on a longer filter-dataline (reference: lka's buffer of 65,536 less the 50 bytes before the payload).
 LONGEST_ECHO = 65485
 
@@ -39,7 +39,11 @@ class ThroughSmtpd(StackTest):
     def test_line_of_60_kB(self):
         line = bytes(0x21 + n % 0x5d for n in range(60000)).replace(b".", b"x")
         self.through("long line", b"before\r\n" + line + b"\r\nafter\r\n", b"before\r\n" + line[:SMTPD_CUT] + b"\r\nafter\r\n")
-        self.stack.wait_log("filter-mailbridge.*1,?997", self.since)
+        if SMTPD_CUT:
+            self.stack.wait_log("filter-mailbridge.*1,?997", self.since)
+        else:
+            self.our_line("result=committed")
+            self.assertEqual(self.stack.log_since(self.since, "will be cut"), [])
 
     def test_longest_line_that_smtpd_survives(self):
         line = b"y" * LONGEST_ECHO
