@@ -26,6 +26,7 @@ namespace {
 // In two parts, so that nobody takes this program for spam.
 constexpr const char* gtube[] = {"XJS*C4JDBQADN1.NSBN3*2IDNEN*", "GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"};
 constexpr std::size_t max_shown = 300;
+constexpr std::size_t larger_than_any_quota = std::size_t{1} << 40;
 
 std::shared_ptr<mail::Message> test_spam() {
   const auto message = std::make_shared<mail::Message>();
@@ -65,8 +66,8 @@ Scan scan(const rspamd::Upstream& server, const AppSettings& settings) {
   return scan;
 }
 
-// Whether Dovecot answers about a recipient that probably nobody has.
-Found look_up(Mailboxes::Ways ways, const std::string& recipient, Duration patience) {
+// What Dovecot says of a recipient, and of room for a message of `size` bytes; 0: of no certain size.
+Found look_up(Mailboxes::Ways ways, const std::string& recipient, std::size_t size, Duration patience) {
   asio::io_context io;
   std::optional<Found> result;
   const auto found = [&](LookupId, const Found& answer, TimePoint) {
@@ -74,7 +75,7 @@ Found look_up(Mailboxes::Ways ways, const std::string& recipient, Duration patie
     io.stop();
   };
   Mailboxes mailboxes(io, std::move(ways), {Clock::now, found, {}});
-  mailboxes.start(StartLookup{1, recipient, 0, Clock::now() + patience});
+  mailboxes.start(StartLookup{1, recipient, size, Clock::now() + patience});
   if (!result) io.run();
   return result.value_or(Found{Mailbox::unsure, "the look-up did not end"});
 }
@@ -85,7 +86,7 @@ bool check_mailboxes(const std::string& name, Mailboxes::Ways ways, const AppSet
   const std::string recipient =
       named ? settings.check_recipient : "no-such-user@" + (domains.empty() ? "localhost" : *domains.begin());
   const TimePoint begun = Clock::now();
-  const Found found = look_up(std::move(ways), recipient, settings.engine.verify.timeout);
+  const Found found = look_up(ways, recipient, 0, settings.engine.verify.timeout);
   const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - begun).count();
   std::string line = name + ": ";
   if (found.mailbox == Mailbox::unsure) line += found.why;
@@ -93,6 +94,12 @@ bool check_mailboxes(const std::string& name, Mailboxes::Ways ways, const AppSet
   if (found.mailbox == Mailbox::known) line += ", and takes mail for " + recipient;
   else if (named && found.mailbox != Mailbox::unsure)
     line += ", but " + recipient + " is " + std::string(to_string(found.mailbox));
+  if (named && found.mailbox == Mailbox::known && ways.quota_status) {
+    const Found room = look_up(std::move(ways), recipient, larger_than_any_quota, settings.engine.verify.timeout);
+    line += room.mailbox == Mailbox::known    ? ", of any size: no quota counts there"
+            : room.mailbox == Mailbox::unsure ? ", but not for one of 1 TiB: " + room.why
+                                              : ", within its quota";
+  }
   std::printf("%s\n", header_line(line, max_shown).c_str());
   return named ? found.mailbox == Mailbox::known : found.mailbox != Mailbox::unsure;
 }

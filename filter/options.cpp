@@ -282,7 +282,8 @@ constexpr app::Option options[] = {
     {{0, "check", "ADDRESS", or_none, "",
       "The same, and then ask each server of rspamd what it thinks of a test spam, and each of Dovecot's about a recipient: "
       "this one, or one that probably nobody has. A line for each tells whether it answers and, of rspamd, would refuse that "
-      "spam (GTUBE), or why not; and what is wrong with the file of `--mark-key`. The exit status is 1 if something is."},
+      "spam (GTUBE), or why not; of quota-status, whether a quota counts for this recipient; and what is wrong with the file "
+      "of `--mark-key`. The exit status is 1 if something is."},
      keep<&V::check>,
      false},
 };

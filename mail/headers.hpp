@@ -31,9 +31,9 @@ HeaderSection parse_headers(std::string_view message);
 
 // A field as it is sent, its lines ended by CRLF. `value` may be folded with any newline style: each of its lines becomes a line
 // of the field (a continuation without a leading blank gets a tab, one without text is dropped), control bytes and trailing
-// blanks go, and every line stays below 998 bytes (RFC 5322 2.1.1). A line longer than `width` is folded before its blanks, which
-// changes nothing of the value; a word that is longer stays whole. What is beyond 32 KiB of `value` is left out. Empty when
-// `name` is no field name (RFC 5322 3.6.8: printable ASCII but ':', 1 to 256 bytes).
+// blanks go, and every line stays below 998 bytes (RFC 5322 2.1.1). A line longer than `width` is folded before its blanks and
+// between encoded words, which changes nothing of what is shown; a word that is longer stays whole. What is beyond 32 KiB of
+// `value` is left out. Empty when `name` is no field name (RFC 5322 3.6.8: printable ASCII but ':', 1 to 256 bytes).
 std::string make_field(std::string_view name, std::string_view value, std::size_t width = std::string_view::npos);
 
 // The width of a line with an encoded word (RFC 2047 2).

@@ -31,10 +31,10 @@ def refusal(name):
     return f"554 5.7.1 clamav: virus found: '{name}.UNOFFICIAL'"  # smtpd logs it between double quotes
 
 
-def with_attachment(subject, content, text=b"See the attachment.\r\n"):
+def with_attachment(subject, content, text=b"See the attachment.\r\n", name=b"invoice.com"):
     body = (b"--=_=\r\nContent-Type: text/plain\r\n\r\n" + text +
             b"--=_=\r\nContent-Type: application/octet-stream\r\nContent-Transfer-Encoding: base64\r\n"
-            b"Content-Disposition: attachment; filename=invoice.com\r\n\r\n" +
+            b"Content-Disposition: attachment; filename=" + name + b"\r\n\r\n" +
             base64.encodebytes(content).replace(b"\n", b"\r\n") + b"--=_=--\r\n")
     return message(subject, body).replace(b"text/plain; charset=utf-8", b'multipart/mixed; boundary="=_="', 1)
 
@@ -98,7 +98,7 @@ class AntivirusTest(StackTest):
         self.stack.wait_mail("alice@example.org", b"Subject: pasted\n")
 
     def test_clean(self):
-        mail = with_attachment("clean", b"nothing to see")
+        mail = with_attachment("clean", b"nothing to see", name=b"notes.bin")
         self.accepted(mail)
         stored = self.stack.wait_mail("alice@example.org", b"Subject: clean\n")
         self.assert_delivered(stored, mail)

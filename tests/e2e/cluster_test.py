@@ -61,7 +61,7 @@ class SecondSmtpd(Server):
                          lambda: connect((SECOND, 25)).recv(100).startswith(b"220"), host="mail2")
 
     def queue(self):
-        return run("nsenter", "--mount", "--target", str(self.process.pid), "smtpctl", "show", "queue").splitlines()
+        return run("nsenter", "--mount", "--root", "--target", str(self.process.pid), "smtpctl", "show", "queue").splitlines()
 
 
 def prepare(stack):

@@ -290,15 +290,10 @@ TEST(HostileRspamd, Replies) {
 // Wherever a recorded reply is cut short.
 TEST(HostileRspamd, EveryTruncationIsATemporaryFailure) {
   std::vector<std::pair<std::string, std::string>> replies;
-  for (const char* file :
-       {"gtube-reject.json", "milter-everything.json", "no-action.json", "rewrite-subject.json", "soft-reject.json"})
-    replies.emplace_back(file, http(rspamd::recorded(file)));
-  for (const char* file :
-       {"compressed.http", "decompression-error.http", "empty-message.http", "huge-numbers.http", "invalid-command.http",
-        "invalid-utf8.http", "not-finite.http", "null-sender.http", "rewritten-body.http", "unknown-settings-id.http"})
-    replies.emplace_back(file, rspamd::recorded(file));
+  for (const std::string& file : rspamd::recordings(".json")) replies.emplace_back(file, http(rspamd::recorded(file)));
+  for (const std::string& file : rspamd::recordings(".http")) replies.emplace_back(file, rspamd::recorded(file));
   for (const auto& [file, whole] : replies) {
-    for (std::size_t size = 0; size < whole.size(); ++size) {
+    for (std::size_t size = 0; size < whole.size(); size += rspamd::truncation_step(file)) {
       const char* ending = size % 2 == 0 ? "closed" : "timed_out";
       const Outcome outcome = play(whole.substr(0, size), ending, {}, file);
       ASSERT_EQ(outcome.answer, unscanned) << file << " " << size << " " << ending;

@@ -421,6 +421,8 @@ TEST(MakeField, LinesAreFoldedToAWidth) {
       {"the longest word", word, {"Subject:", " " + word}},
       {"behind other words", "[SPAM 1.00] " + word, {"Subject: [SPAM 1.00]", " " + word}},
       {"as many as fit", half + " " + half + " " + half, {"Subject: " + half, " " + half + " " + half}},
+      {"words without a blank between them", word + word + half, {"Subject:", " " + word, " " + word, " " + half}},
+      {"as many of those as fit", half + half + half, {"Subject: " + half, " " + half + half}},
       {"old folds stay", "one\r\n\ttwo\r\n  three", {"Subject: one", "\ttwo", "  three"}},
       {"old folds stay, and others come",
        word + "\n\t" + half + " " + half + "\tx",

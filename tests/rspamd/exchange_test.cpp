@@ -250,16 +250,36 @@ TEST(Exchange, RecordedReplies) {
     std::string expected;
   };
   const Row rows[] = {
-      {"null-sender.http", "verdict: no action 3.400000 15"},
-      {"unknown-settings-id.http", "verdict: no action 3.400000 16"},
-      {"empty-message.http", "verdict: no action 0.000000 1"},
-      {"invalid-utf8.http", "verdict: no action 3.700000 17"},
-      {"not-finite.http", "verdict: no action 3.625000 18"},
-      {"huge-numbers.http", "verdict: reject 1000000000000000019884624838656.000000 18"},
-      {"rewritten-body.http", "verdict: no action 3.700000 17 rewritten body"},
-      {"invalid-command.http", "http: 500 invalid command"},
-      {"decompression-error.http", "http: 503 Decompression error: Unknown frame descriptor"},
-      {"compressed.http", "verdict: no action 3.400000 16"},
+      {"rspamd-3.4/null-sender.http", "verdict: no action 3.400000 15"},
+      {"rspamd-3.4/unknown-settings-id.http", "verdict: no action 3.400000 16"},
+      {"rspamd-3.4/empty-message.http", "verdict: no action 0.000000 1"},
+      {"rspamd-3.4/invalid-utf8.http", "verdict: no action 3.700000 17"},
+      {"rspamd-3.4/not-finite.http", "verdict: no action 3.625000 18"},
+      {"rspamd-3.4/huge-numbers.http", "verdict: reject 1000000000000000019884624838656.000000 18"},
+      {"rspamd-3.4/rewritten-body.http", "verdict: no action 3.700000 17 rewritten body"},
+      {"rspamd-3.4/invalid-command.http", "http: 500 invalid command"},
+      {"rspamd-3.4/decompression-error.http", "http: 503 Decompression error: Unknown frame descriptor"},
+      {"rspamd-3.4/compressed.http", "verdict: no action 3.400000 16"},
+      {"rspamd-3.12/null-sender.http", "verdict: no action 3.500000 20"},
+      {"rspamd-3.12/unknown-settings-id.http", "verdict: greylist 5.000000 22"},
+      {"rspamd-3.12/empty-message.http", "verdict: reject 15.000000 2"},
+      {"rspamd-3.12/invalid-utf8.http", "verdict: greylist 5.000000 23"},
+      {"rspamd-3.12/not-finite.http", "verdict: greylist 5.000000 23"},
+      {"rspamd-3.12/huge-numbers.http", "verdict: reject 1000000000000000019884624838656.000000 18"},
+      {"rspamd-3.12/rewritten-body.http", "verdict: greylist 5.000000 22 rewritten body"},
+      {"rspamd-3.12/invalid-command.http", "http: 500 invalid command"},
+      {"rspamd-3.12/decompression-error.http", "http: 503 Decompression error: Unknown frame descriptor"},
+      {"rspamd-3.12/compressed.http", "verdict: greylist 5.000000 22"},
+      {"rspamd-4.1/null-sender.http", "verdict: greylist 4.000000 21"},
+      {"rspamd-4.1/unknown-settings-id.http", "verdict: greylist 5.500000 23"},
+      {"rspamd-4.1/empty-message.http", "verdict: reject 15.000000 2"},
+      {"rspamd-4.1/invalid-utf8.http", "verdict: greylist 5.500000 24"},
+      {"rspamd-4.1/not-finite.http", "verdict: greylist 5.500000 24"},
+      {"rspamd-4.1/huge-numbers.http", "verdict: reject 1000000000000000019884624838656.000000 21"},
+      {"rspamd-4.1/rewritten-body.http", "verdict: greylist 5.500000 23 rewritten body"},
+      {"rspamd-4.1/invalid-command.http", "http: 500 invalid command"},
+      {"rspamd-4.1/decompression-error.http", "http: 503 Decompression error: decompression error: Unknown frame descriptor"},
+      {"rspamd-4.1/compressed.http", "verdict: greylist 5.500000 23"},
   };
   std::mt19937 random(1);
   for (const Row& row : rows) {
@@ -272,13 +292,12 @@ TEST(Exchange, RecordedReplies) {
 
 // However the reply is cut short and however the connection then ends, there is no verdict.
 TEST(Exchange, NoTruncationIsAVerdict) {
-  for (const char* file :
-       {"gtube-reject.json", "milter-everything.json", "no-action.json", "rewrite-subject.json", "soft-reject.json"}) {
+  for (const std::string& file : recordings(".json")) {
     const std::string json = recorded(file);
     const std::string open_end = "HTTP/1.1 200 OK\r\n\r\n";
     for (const std::string& whole : {reply_of(json), chunked(json), open_end + json}) {
       EXPECT_TRUE(answered(whole, std::string::npos, Then::closed).starts_with("verdict: ")) << file;
-      for (std::size_t size = 0; size < whole.size(); ++size) {
+      for (std::size_t size = 0; size < whole.size(); size += truncation_step(file)) {
         const std::string_view cut = std::string_view(whole).substr(0, size);
         for (const Then then : {Then::closed, Then::timed_out, Then::failed}) {
           const std::string result = answered(cut, std::string::npos, then);

@@ -11,9 +11,12 @@ namespace mailbridge::rspamd {
 
 namespace {
 
+using testing::Contains;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::IsSupersetOf;
+using testing::UnorderedElementsAre;
 
 std::string show(const AddHeader& h) { return h.name + "=" + h.value + "@" + std::to_string(h.order); }
 std::string show(const RemoveHeader& h) { return h.name + "@" + std::to_string(h.index); }
@@ -235,7 +238,7 @@ TEST(Verdict, Bounds) {
 }
 
 TEST(Verdict, RecordedEverything) {
-  const Verdict verdict = parsed(recorded("milter-everything.json"));
+  const Verdict verdict = parsed(recorded("rspamd-3.4/milter-everything.json"));
   EXPECT_EQ(verdict.action, "greylist");
   EXPECT_DOUBLE_EQ(verdict.score, 4.275);
   EXPECT_EQ(verdict.symbols.size(), 18u);
@@ -256,6 +259,23 @@ TEST(Verdict, RecordedEverything) {
   EXPECT_THAT(verdict.unsupported, ElementsAre("change_from", "add_rcpt", "del_rcpt"));
 }
 
+// Later ones write their tables in an order of their own, so headers are told by name.
+TEST(Verdict, RecordedEverythingOfLaterVersions) {
+  for (const char* folder : {"rspamd-3.12", "rspamd-4.1"}) {
+    SCOPED_TRACE(folder);
+    const Verdict verdict = parsed(recorded(std::string(folder) + "/milter-everything.json"));
+    EXPECT_EQ(verdict.action, "greylist");
+    const auto added = shown(verdict.add_headers);
+    EXPECT_THAT(added, IsSupersetOf({"X-A=v1@0", "X-B=b1@1", "X-B=b2@-1", "X-C=plain@-1", "X-Spam-Level=*****@-1"}));
+    EXPECT_EQ(added.size(), 12u);
+    EXPECT_THAT(shown(verdict.remove_headers), IsSupersetOf({"X-Old@0", "X-Old2@1", "X-Old2@-1", "Deliver-To@0"}));
+    EXPECT_THAT(shown(verdict.spam_headers), ElementsAre("X-Spam=maybe@-1"));
+    EXPECT_TRUE(verdict.no_action);
+    EXPECT_EQ(verdict.instead_of_reject, "discard");
+    EXPECT_THAT(verdict.unsupported, UnorderedElementsAre("change_from", "add_rcpt", "del_rcpt"));
+  }
+}
+
 TEST(Verdict, Recorded) {
   struct Row {
     std::string file;
@@ -265,10 +285,18 @@ TEST(Verdict, Recorded) {
     std::string subject, smtp_message;
   };
   const Row rows[] = {
-      {"gtube-reject.json", "reject", 15, 1, 0, 0, "", "Gtube pattern"},
-      {"no-action.json", "no action", 3.9, 17, 8, 11, "", ""},
-      {"rewrite-subject.json", "rewrite subject", 13.775, 19, 9, 11, "*** SPAM *** TREWR", ""},
-      {"soft-reject.json", "soft reject", 0, 4, 9, 10, "", "Try much later"},
+      {"rspamd-3.4/gtube-reject.json", "reject", 15, 1, 0, 0, "", "Gtube pattern"},
+      {"rspamd-3.4/no-action.json", "no action", 3.9, 17, 8, 11, "", ""},
+      {"rspamd-3.4/rewrite-subject.json", "rewrite subject", 13.775, 19, 9, 11, "*** SPAM *** TREWR", ""},
+      {"rspamd-3.4/soft-reject.json", "soft reject", 0, 4, 9, 10, "", "Try much later"},
+      {"rspamd-3.12/gtube-reject.json", "reject", 15, 1, 0, 0, "", "Gtube pattern"},
+      {"rspamd-3.12/no-action.json", "greylist", 5, 22, 8, 10, "", ""},
+      {"rspamd-3.12/rewrite-subject.json", "rewrite subject", 13.5, 23, 9, 10, "*** SPAM *** rewrite", ""},
+      {"rspamd-3.12/soft-reject.json", "soft reject", 1, 15, 10, 10, "", "Try much later"},
+      {"rspamd-4.1/gtube-reject.json", "reject", 15, 1, 0, 0, "", "Gtube pattern"},
+      {"rspamd-4.1/no-action.json", "greylist", 5.5, 23, 8, 10, "", ""},
+      {"rspamd-4.1/rewrite-subject.json", "rewrite subject", 14, 24, 9, 10, "*** SPAM *** rewrite", ""},
+      {"rspamd-4.1/soft-reject.json", "soft reject", 3.8, 18, 10, 10, "", "Try much later"},
   };
   for (const Row& row : rows) {
     const Verdict verdict = parsed(recorded(row.file));
@@ -282,7 +310,11 @@ TEST(Verdict, Recorded) {
     EXPECT_EQ(verdict.smtp_message, row.smtp_message) << row.file;
     EXPECT_THAT(verdict.unsupported, IsEmpty()) << row.file;
   }
-  EXPECT_THAT(parsed(recorded("soft-reject.json")).add_headers[7].value, HasSubstr("опция2"));
+  EXPECT_THAT(parsed(recorded("rspamd-3.4/soft-reject.json")).add_headers[7].value, HasSubstr("опция2"));
+  for (const char* folder : {"rspamd-3.12", "rspamd-4.1"}) {  // which encode it
+    EXPECT_THAT(shown(parsed(recorded(std::string(folder) + "/soft-reject.json")).add_headers),
+                Contains(HasSubstr("T_SOFT(0.00)[opt1,=?UTF-8?Q?=D0=BE=D0=BF")));
+  }
 }
 
 }  // namespace
