@@ -3,7 +3,7 @@
 #   test      the one that `./test --debian RELEASE` runs in; what it installs stays for the next time
 #   build     its build directory
 #   packages  what was downloaded
-#   book      what tests/e2e/book_test.py has compiled
+#   ccache    what tests/e2e/book_test.py and package_test.py have compiled
 # `rm -r build/roots/CODENAME` begins anew.
 
 # debian_root RELEASE: makes `fresh`, from the mirror that this machine's apt has. Sets roots to the directory of the release.
