@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 #include <filesystem>
 #include <fstream>
@@ -35,6 +36,25 @@ void deliver(Peer& peer) {
   peer.say("250 2.0.0 <r@y> 8MhqC1 Saved\r\n");
   peer.wait_for_close();
 }
+
+// A thread that is told when this is over (std::jthread, which is not in every C++ library).
+class Meanwhile {
+ public:
+  template <class Work>
+  explicit Meanwhile(Work work) : thread_([this, work] { work(over_); }) {}
+  ~Meanwhile() { join(); }
+  Meanwhile(const Meanwhile&) = delete;
+  Meanwhile& operator=(const Meanwhile&) = delete;
+
+  void join() {
+    over_ = true;
+    if (thread_.joinable()) thread_.join();
+  }
+
+ private:
+  std::atomic<bool> over_ = false;
+  std::thread thread_;
+};
 
 Invocation agent(const std::string& endpoint, std::vector<std::string> more = {}) {
   Invocation invocation{{MB_LDA2LMTP, "-l", endpoint}, {"SENDER=s@x", "RECIPIENT=r@y"}, mail};
@@ -601,8 +621,8 @@ void end_by_signal(bool after_dot, int number, const std::string& line) {
   });
   Invocation invocation = agent(server.endpoint());
   Program program(invocation);
-  std::jthread killer([&](const std::stop_token& stop) {
-    while (!there && !stop.stop_requested()) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  Meanwhile killer([&](const std::atomic<bool>& over) {
+    while (!there && !over) std::this_thread::sleep_for(std::chrono::milliseconds(5));
     program.signal(number);
   });
   const Ended ended = program.wait();
@@ -694,8 +714,8 @@ TEST_F(Lda2lmtp, NoDotAfterSmtpdHasGivenUp) {
                     server.endpoint()},
                    {"SENDER=s@x", "RECIPIENT=r@y"},
                    mail});
-  std::jthread killer([&](const std::stop_token& stop) {
-    while (!there && !stop.stop_requested()) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  Meanwhile killer([&](const std::atomic<bool>& over) {
+    while (!there && !over) std::this_thread::sleep_for(std::chrono::milliseconds(5));
     program.signal(SIGKILL);
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
     orphaned = true;
