@@ -9,7 +9,7 @@ build_packages=(g++ cmake ninja-build pkg-config libasio-dev libspdlog-dev libfm
   libexpected-dev libsodium-dev libssl-dev libzstd-dev)
 server_packages=(opensmtpd rspamd haproxy openssl dovecot-lmtpd dovecot-sieve dnsmasq-base iproute2 util-linux python3)
 test_packages=(libgtest-dev libgmock-dev clang libclang-rt-dev mandoc groff-base man-db clamav-daemon redis-server python3-dkim
-  opensmtpd-filter-rspamd dpkg-dev)
+  opensmtpd-filter-rspamd dpkg-dev libc++-dev libc++abi-dev googletest)
 
 fail() {
   printf '%s\n' "$@" >&2

@@ -26,7 +26,6 @@
 #include <asio/signal_set.hpp>
 #include <asio/steady_timer.hpp>
 
-#include "filter/confine.hpp"
 #include "filter/descriptors.hpp"
 #include "filter/mailbox_text.hpp"
 #include "filter/mailboxes.hpp"
@@ -37,6 +36,7 @@
 #include "net/connect.hpp"
 #include "net/converse.hpp"
 #include "net/log.hpp"
+#include "platform/platform.hpp"
 
 namespace mailbridge::filter {
 namespace {
@@ -118,7 +118,7 @@ class App {
     if (const auto usable = mail::SpoolFile::create(settings_.engine.spool); !usable) {
       net::log(Level::error, "--spool " + settings_.engine.spool + ": " + usable.error().message());
     }
-    if (const auto confined = confine({settings_.engine.spool}); !confined)
+    if (const auto confined = platform::confine({settings_.engine.spool}); !confined)
       net::log(Level::debug, "not confined: " + confined.error().what);
     if (geteuid() == 0) net::log(Level::warn, "runs as root, and needs not to: see `user` in smtpd.conf(5)");
     return recorder;

@@ -1,11 +1,8 @@
 #include "filter/scanner.hpp"
 
-#include <sys/random.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <exception>
-#include <system_error>
 #include <utility>
 #include <variant>
 
@@ -19,6 +16,7 @@
 #include "base/text.hpp"
 #include "net/converse.hpp"
 #include "net/log.hpp"
+#include "platform/random.hpp"
 #include "rspamd/ping.hpp"
 #include "rspamd/scan_request.hpp"
 
@@ -29,15 +27,6 @@ namespace {
 constexpr Duration ping_patience = std::chrono::seconds(5);
 // A name can get another address at any time.
 constexpr Duration names_are_kept = std::chrono::minutes(1);
-
-// From the system's source.
-template <class Array>
-Array random_bytes() {
-  Array bytes;
-  if (getrandom(bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size()))
-    throw std::system_error(errno, std::generic_category(), "getrandom");
-  return bytes;
-}
 
 void log_change(std::string_view server, bool up, std::string_view reason = {}) {
   std::string line;
@@ -73,7 +62,7 @@ void Scanner::use(const std::vector<rspamd::Upstream>& upstreams, Ways ways) {
   fresh->ways = std::move(ways);
   for (Server& server : fresh->servers) {
     if (!server.upstream.key) continue;
-    if (!our_key_) our_key_ = random_bytes<rspamd::httpcrypt::Key>();
+    if (!our_key_) our_key_ = platform::random_bytes<rspamd::httpcrypt::Key>();
     server.secret =
         std::make_shared<const rspamd::httpcrypt::Secret>(rspamd::httpcrypt::agree(*server.upstream.key, *our_key_).value());
   }
@@ -102,7 +91,7 @@ void Scanner::cancel(ScanId id) {
 
 rspamd::Wire Scanner::wire_to(const Server& server, const Ways& ways) {
   rspamd::Wire wire{server.host, std::nullopt, ways.compress};
-  if (server.secret) wire.sealing = rspamd::Sealing{server.secret, random_bytes<rspamd::httpcrypt::Nonce>()};
+  if (server.secret) wire.sealing = rspamd::Sealing{server.secret, platform::random_bytes<rspamd::httpcrypt::Nonce>()};
   return wire;
 }
 

@@ -15,6 +15,7 @@
 #include "base/text.hpp"
 #include "lmtp/agent.hpp"
 #include "lmtp/check_keys.hpp"
+#include "platform/platform.hpp"
 
 namespace mailbridge::lmtp {
 namespace {
@@ -34,9 +35,10 @@ std::string who_we_are() {
   if (!others.empty()) text += ", and in the groups" + others + ", in which smtpd's agents are not";
   text += "\n";
   if (geteuid() != 0 && others.empty()) return text;
-  return text +
-         "    smtpd runs an agent as the recipient, or as `user` of its action, with the primary group alone. So does\n"
-         "    setpriv --reuid=USER --regid=GROUP --clear-groups lda2lmtp --check ...\n";
+  text += "    smtpd runs an agent as the recipient, or as `user` of its action, with the primary group alone.";
+  if (const std::string_view as_user = platform::run_as_user(); !as_user.empty())
+    text.append(" So does\n    ").append(as_user).append(" lda2lmtp --check ...");
+  return text + "\n";
 }
 
 // The directory on the way to a path that is not there.

@@ -3,7 +3,6 @@
 // smtpd takes every exit status but 0, 71 and 75 for a reason to bounce, and so do shells that report a signal as 128+n. So
 // whatever goes wrong here ends in _exit(75), unless the server's reply has been read: that one is final.
 #include <fcntl.h>
-#include <nss.h>
 #include <poll.h>
 #include <signal.h>
 #include <unistd.h>
@@ -32,6 +31,7 @@
 #include "lmtp/scan.hpp"
 #include "lmtp/wire.hpp"
 #include "net/log_lines.hpp"
+#include "platform/platform.hpp"
 
 namespace mailbridge::lmtp {
 namespace {
@@ -71,7 +71,9 @@ void on_signal(int) {
 void catch_signals() {
   signal(SIGPIPE, SIG_IGN);
   static char stack[16384];  // for SIGSEGV when the ordinary one has overflowed
-  const stack_t alternative{.ss_sp = stack, .ss_flags = 0, .ss_size = sizeof stack};
+  stack_t alternative{};     // its members are in another order on each system
+  alternative.ss_sp = stack;
+  alternative.ss_size = sizeof stack;
   sigaltstack(&alternative, nullptr);
   struct sigaction action {};
   action.sa_handler = on_signal;
@@ -161,10 +163,6 @@ asio::awaitable<void> deliver(Agent& agent, Servers& servers, const Settings& se
   agent.finished(std::move(talk.outcomes.front()), std::move(talk.server), talk.spent);
 }
 
-// Names are looked up in /etc/hosts and DNS, which glibc does by itself, whatever nsswitch.conf(5) asks for: the modules it names
-// are shared objects, and a statically linked program that loads them can crash (libnss_myhostname does it).
-void look_names_up_without_modules() { __nss_configure_lookup("hosts", "files dns"); }
-
 // What `begin` answers, to its end. The context is never destroyed: that would wait for a look-up that hangs in Asio's resolver
 // thread.
 template <class Begin>
@@ -184,7 +182,7 @@ void run(Begin begin) {
 void run(Agent& agent, const Settings& settings, Ways ways) {
   const MdaGuard mda(getppid());
   const std::vector<Endpoint>& lmtp = agent.request().lmtp;
-  if (settings.scan || std::any_of(lmtp.begin(), lmtp.end(), is_tcp)) look_names_up_without_modules();
+  if (settings.scan || std::any_of(lmtp.begin(), lmtp.end(), is_tcp)) platform::look_names_up_without_modules();
   try {
     agent.take_mail(read_mail(agent.request()), Clock::now());
   } catch (const std::runtime_error& error) {  // bad_alloc is none
@@ -205,7 +203,7 @@ int show(const std::string& text, bool good) {
 }
 
 int show_check(const Settings& settings, Ways ways) {
-  look_names_up_without_modules();
+  platform::look_names_up_without_modules();
   Checked checked;
   run([&](asio::io_context&) -> asio::awaitable<void> { checked = co_await check(settings, std::move(ways), host_name()); });
   return show(checked.text, checked.good);

@@ -8,30 +8,29 @@
 
 #include <sys/types.h>
 
+#include <functional>
 #include <optional>
 #include <string>
+
+#include "platform/platform.hpp"
 
 namespace mailbridge::lmtp {
 
 class MdaGuard {
  public:
-  // Looks for mail.mda among the ancestors, from `parent` (getppid()) up. Without one, or without /proc, nothing is ever refused.
-  explicit MdaGuard(pid_t parent, std::string proc = "/proc");
+  using LookUp = std::function<std::optional<platform::Process>(pid_t)>;
+
+  // Looks for mail.mda among the ancestors, from `parent` (getppid()) up. Without one, or where the system says nothing of other
+  // processes, nothing is ever refused.
+  explicit MdaGuard(pid_t parent, LookUp look_up = platform::process);
 
   // Why the delivery is no longer wanted; empty while it is.
   std::string refusal() const;
 
  private:
-  struct Process {
-    std::string name;
-    pid_t parent;
-    std::string started;  // in clock ticks after boot: tells a process from a later one of the same id
-  };
-  std::optional<Process> look_up(pid_t pid) const;
-
-  std::string proc_;
+  LookUp look_up_;
   pid_t pid_ = 0;
-  std::optional<Process> mda_;
+  std::optional<platform::Process> mda_;
 };
 
 }  // namespace mailbridge::lmtp

@@ -1,12 +1,8 @@
 #include "lmtp/scan.hpp"
 
-#include <sys/random.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <cstdio>
 #include <optional>
-#include <system_error>
 #include <utility>
 #include <variant>
 
@@ -14,6 +10,7 @@
 #include "net/connect.hpp"
 #include "net/converse.hpp"
 #include "net/stream.hpp"
+#include "platform/random.hpp"
 #include "rspamd/exchange.hpp"
 #include "rspamd/outgoing.hpp"
 #include "rspamd/ping.hpp"
@@ -23,21 +20,13 @@ namespace {
 
 constexpr Duration connect_timeout = std::chrono::seconds(3);  // for each server
 
-template <class Array>
-Array random_bytes() {
-  Array bytes;
-  if (getrandom(bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size()))
-    throw std::system_error(errno, std::generic_category(), "getrandom");
-  return bytes;
-}
-
 rspamd::Wire wire_to(const rspamd::Upstream& server) {
   rspamd::Wire wire{rspamd::host_of(server.endpoint), std::nullopt, false};
   if (server.key) {
-    const auto ours = random_bytes<rspamd::httpcrypt::Key>();
+    const auto ours = platform::random_bytes<rspamd::httpcrypt::Key>();
     wire.sealing =
         rspamd::Sealing{std::make_shared<const rspamd::httpcrypt::Secret>(rspamd::httpcrypt::agree(*server.key, ours).value()),
-                        random_bytes<rspamd::httpcrypt::Nonce>()};
+                        platform::random_bytes<rspamd::httpcrypt::Nonce>()};
   }
   return wire;
 }

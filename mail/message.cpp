@@ -95,7 +95,7 @@ bool Message::add_block(std::size_t line_size) {
     if (failed()) return false;
     if (!budget_->has_room_for(capacity)) capacity = std::max(line_size, overdrawn_block);
   }
-  blocks_.push_back({std::make_unique_for_overwrite<char[]>(capacity), capacity, 0, spooled_ + in_blocks_});
+  blocks_.push_back({std::unique_ptr<char[]>(new char[capacity]), capacity, 0, spooled_ + in_blocks_});
   budget_->take(capacity);
   return true;
 }

@@ -1,32 +1,23 @@
 #include "mail/spool.hpp"
 
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdlib>
 #include <utility>
+
+#include "platform/platform.hpp"
 
 namespace mailbridge::mail {
 namespace {
 
 std::error_code last_error() { return {errno, std::generic_category()}; }
 
-// On file systems without O_TMPFILE (NFS, older overlays).
-int create_and_unlink(const std::string& directory) {
-  std::string path = directory + "/filter-mailbridge.XXXXXX";
-  const int descriptor = mkostemp(path.data(), O_CLOEXEC);
-  if (descriptor >= 0) unlink(path.c_str());
-  return descriptor;
-}
-
 }  // namespace
 
 tl::expected<SpoolFile, std::error_code> SpoolFile::create(const std::string& directory) {
-  int descriptor = open(directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-  if (descriptor < 0 && (errno == EOPNOTSUPP || errno == EISDIR)) descriptor = create_and_unlink(directory);
-  if (descriptor < 0) return tl::unexpected(last_error());
-  return SpoolFile(descriptor);
+  const auto descriptor = platform::nameless_file(directory);
+  if (!descriptor) return tl::unexpected(descriptor.error());
+  return SpoolFile(*descriptor);
 }
 
 SpoolFile::SpoolFile(SpoolFile&& other) noexcept : descriptor_(std::exchange(other.descriptor_, -1)) {}

@@ -23,6 +23,7 @@
 #include <asio/use_awaitable.hpp>
 
 #include "net/as_tuple.hpp"
+#include "platform/platform.hpp"
 
 namespace mailbridge::net {
 namespace {
@@ -51,8 +52,8 @@ asio::awaitable<asio::error_code> connect_local(Socket& socket, const Address& a
   }
 }
 
-// Within this machine a connection is there, or refused, in the moment it is asked for. connect(2) does not say so before it is
-// asked again, which costs less than being woken.
+// Within this machine a connection is there, or refused, in the moment it is asked for. To ask what became of it costs less than
+// being woken.
 asio::awaitable<asio::error_code> connect_tcp(Socket& socket, const Address& address,
                                               const std::optional<asio::ip::address>& source, asio::steady_timer& timer,
                                               TimePoint until) {
@@ -62,22 +63,20 @@ asio::awaitable<asio::error_code> connect_tcp(Socket& socket, const Address& add
   if (!error && source) {
     const asio::ip::tcp::endpoint from(*source, 0);
     if (from.protocol().family() != address.protocol().family()) co_return asio::error::address_family_not_supported;
-    // Else a port is taken now, which no other connection can have then, whereto it may go.
-    const asio::detail::socket_option::boolean<IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT> port_later(true);
-    asio::error_code ignored;
-    socket.set_option(port_later, ignored);
+    platform::choose_port_when_connecting(socket.native_handle());
     socket.bind(from, error);
   }
   if (error) co_return error;
-  for (int tries = 1;; ++tries) {
-    if (::connect(socket.native_handle(), address.data(), static_cast<socklen_t>(address.size())) == 0)
-      co_return asio::error_code();
-    if (errno != EINPROGRESS && errno != EALREADY) co_return asio::error_code(errno, asio::error::get_system_category());
-    if (tries == 1) continue;
+  const auto size = static_cast<socklen_t>(address.size());
+  int outcome = ::connect(socket.native_handle(), address.data(), size) == 0 ? 0 : errno;
+  if (outcome == EINPROGRESS) outcome = platform::connect_outcome(socket.native_handle(), address.data(), size);
+  while (outcome == EALREADY) {
     timer.expires_at(until);
-    const auto outcome = co_await (socket.async_wait(Socket::wait_write, token) || timer.async_wait(token));
-    if (outcome.index() == 1) co_return asio::error::timed_out;
+    const auto ready = co_await (socket.async_wait(Socket::wait_write, token) || timer.async_wait(token));
+    if (ready.index() == 1) co_return asio::error::timed_out;
+    outcome = platform::connect_outcome(socket.native_handle(), address.data(), size);
   }
+  co_return asio::error_code(outcome, asio::error::get_system_category());
 }
 
 // Of the addresses of a name: ::1 cannot be assigned where there is no IPv6, which is no news.

@@ -24,7 +24,7 @@ constexpr std::size_t max_record = 16384;
 
 std::string reason_of(unsigned long code) {
   const char* reason = ERR_reason_error_string(code);
-  if (!reason && ERR_SYSTEM_ERROR(code)) return asio::error::get_system_category().message(ERR_GET_REASON(code));
+  if (!reason && ERR_GET_LIB(code) == ERR_LIB_SYS) return asio::error::get_system_category().message(ERR_GET_REASON(code));
   return reason ? reason : "unknown error";
 }
 
@@ -71,7 +71,8 @@ Result<std::shared_ptr<const TlsContext>> TlsContext::load(const TlsSettings& se
   SSL_CTX_set_verify(context, SSL_VERIFY_PEER, nullptr);
   SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
   if (settings.ca_file.empty()) SSL_CTX_set_default_verify_paths(context);
-  else if (SSL_CTX_load_verify_file(context, settings.ca_file.c_str()) != 1) return tl::unexpected(about_file(settings.ca_file));
+  else if (SSL_CTX_load_verify_locations(context, settings.ca_file.c_str(), nullptr) != 1)
+    return tl::unexpected(about_file(settings.ca_file));
   if (!settings.certificate_file.empty()) {
     if (SSL_CTX_use_certificate_chain_file(context, settings.certificate_file.c_str()) != 1) {
       return tl::unexpected(about_file(settings.certificate_file));

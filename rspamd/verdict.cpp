@@ -1,8 +1,9 @@
 #include "rspamd/verdict.hpp"
 
 #include <algorithm>
-#include <charconv>
+#include <cerrno>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <new>
 
@@ -91,8 +92,10 @@ class Reply : public Document {
     return Document::EndArray(entries);
   }
   bool RawNumber(const char* text, rapidjson::SizeType size, bool /*copy*/) {
-    double value = 0;
-    const bool fits = std::from_chars(text, text + size, value).ec == std::errc();
+    // strtod(3), for not every standard library has from_chars for it. No program here sets a locale.
+    errno = 0;
+    const double value = std::strtod(std::string(text, size).c_str(), nullptr);
+    const bool fits = std::isfinite(value) && (errno == 0 || value != 0);
     const bool integer = std::string_view(text, size).find_first_of(".eE") == std::string_view::npos;
     return fits && (!integer || std::abs(value) <= 0x1p64) && Double(value);
   }

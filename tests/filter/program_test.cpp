@@ -395,8 +395,9 @@ std::pair<int, sockaddr_in> bound_socket() {
 }
 
 TEST(FilterProgram, AServerThatAnswersPingAgainGetsMailAgain) {
-  const auto [listener, address] = bound_socket();
-  const std::string back = "127.0.0.1:" + std::to_string(ntohs(address.sin_port));
+  const auto bound = bound_socket();
+  const int listener = bound.first;
+  const std::string back = "127.0.0.1:" + std::to_string(ntohs(bound.second.sin_port));
   ScriptedServer answers(one_of_several(answer), ScriptedServer::Kind::tcp);
   Smtpd smtpd(
       {"--rspamd", "http://" + back + ",priority=1", "--rspamd", "http://" + answers.endpoint(), "--log-target", "stderr"});

@@ -123,7 +123,7 @@ TEST(QuotaStatusTest, NothingAboutALargeMessageHasItAskAboutTheSmallest) {
 }
 
 TEST(QuotaStatusTest, NothingAboutTheSmallestMessageIsNoAnswer) {
-  for (const std::size_t size : {0, 1}) {
+  for (const std::size_t size : {0U, 1U}) {
     QuotaStatus question("alice@example.net", size, until);
     question.sent(std::get<Send>(question.next(now)).bytes.size());
     question.receive("action=\n\n");

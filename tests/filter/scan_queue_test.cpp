@@ -20,7 +20,7 @@ using Ids = std::vector<ScanId>;
 
 TEST(ScanQueue, SoManyAtOnceAndTheOthersInOrder) {
   ScanQueue queue(2, 10);
-  for (const ScanId id : {1, 2, 3, 4}) EXPECT_FALSE(queue.add(id, "a"));
+  for (const ScanId id : {1U, 2U, 3U, 4U}) EXPECT_FALSE(queue.add(id, "a"));
   EXPECT_EQ(begin_all(queue), (Ids{1, 2}));
   queue.ended();
   EXPECT_EQ(begin_all(queue), (Ids{3}));
@@ -52,7 +52,7 @@ TEST(ScanQueue, AFullQueueTurnsAwayTheNewestOfTheClientWithTheMost) {
   ScanQueue queue(1, 3);
   queue.add(1, "many");
   begin_all(queue);
-  for (const ScanId id : {2, 3, 4}) EXPECT_FALSE(queue.add(id, "many"));
+  for (const ScanId id : {2U, 3U, 4U}) EXPECT_FALSE(queue.add(id, "many"));
   EXPECT_EQ(queue.add(5, "many"), 5U);
   EXPECT_EQ(queue.add(6, "one"), 4U);
   EXPECT_EQ(queue.add(7, "one"), 7U) << "two would be as many as the other has";
@@ -73,7 +73,7 @@ TEST(ScanQueue, WithoutAQueueOnlyWhatCanBeginIsTaken) {
 
 TEST(ScanQueue, LimitsCanChange) {
   ScanQueue queue(3, 3);
-  for (const ScanId id : {1, 2, 3, 4, 5, 6}) {
+  for (const ScanId id : {1U, 2U, 3U, 4U, 5U, 6U}) {
     queue.add(id, "a");
     begin_all(queue);
   }
@@ -90,7 +90,7 @@ TEST(ScanQueue, WhatCouldNotBeginWaitsForAnotherToEnd) {
   ScanQueue queue(10, 10);
   for (ScanId id = 1; id <= 8; ++id) queue.add(id, id % 2 == 0 ? "even" : "odd");
   EXPECT_EQ(begin_all(queue), (Ids{1, 2, 3, 4, 5, 6, 7, 8}));
-  for (const ScanId id : {8, 7, 6, 5, 4, 3}) queue.put_back(id, id % 2 == 0 ? "even" : "odd");
+  for (const ScanId id : {8U, 7U, 6U, 5U, 4U, 3U}) queue.put_back(id, id % 2 == 0 ? "even" : "odd");
   EXPECT_EQ(queue.running(), 2U);
   EXPECT_EQ(queue.waiting(), 6U);
   EXPECT_EQ(begin_all(queue), Ids{}) << "before one has ended there is no room";

@@ -90,7 +90,7 @@ TEST(DataEncoder, AHeadGoesInFrontOfTheEndOfAMessage) {
   mail.head = "X: 1\r\n.\r\n";
   mail.from = 20;
   EXPECT_EQ(mail.size(), 23u);
-  for (const std::size_t window : {2, 3, 5, 100}) EXPECT_EQ(encode(mail, window), "X: 1\r\n..\r\n..dot\r\n\r\nbody\r\n");
+  for (const std::size_t window : {2U, 3U, 5U, 100U}) EXPECT_EQ(encode(mail, window), "X: 1\r\n..\r\n..dot\r\n\r\nbody\r\n");
   mail.message.reset();
   EXPECT_EQ(encode(mail, 100), "X: 1\r\n..\r\n");
 }
@@ -101,7 +101,7 @@ TEST(DataEncoder, AChunkIsTheMailButForItsEnd) {
     if (mail.size() == 0) continue;
     std::string bytes;
     while (bytes.size() < mail.size()) bytes += mail.bytes(bytes.size());
-    for (const std::size_t window : {2, 3, 7, 65536}) {
+    for (const std::size_t window : {2U, 3U, 7U, 65536U}) {
       DataEncoder encoder(mail, Framing::chunk, window);
       std::string out;
       for (std::string_view piece = encoder.window(); !piece.empty(); piece = encoder.window()) {

@@ -148,7 +148,7 @@ TEST(Mark, TellsAStrangerNothing) {
   const auto to = [](const std::string& of) { return of.substr(of.find("to="), of.find(";\r\n\tseal") - of.find("to=")); };
   EXPECT_NE(to(mark), to(next)) << "who gets two mails is not known by his digest";
   std::vector<std::string> recipients;
-  for (const std::size_t shown : {4, 4, 4, 4, 8, 8, 8, 8, 16}) {
+  for (const std::size_t shown : {4U, 4U, 4U, 4U, 8U, 8U, 8U, 8U, 16U}) {
     recipients.push_back("user" + std::to_string(recipients.size()) + "@example.org");
     EXPECT_EQ(digests(seal(keys, "2ac23942", recipients)), shown) << recipients.size();
   }

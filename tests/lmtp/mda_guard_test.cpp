@@ -2,8 +2,7 @@
 
 #include <unistd.h>
 
-#include <filesystem>
-#include <fstream>
+#include <map>
 
 #include <gtest/gtest.h>
 
@@ -12,24 +11,25 @@ namespace {
 
 class Guard : public testing::Test {
  protected:
-  Guard() : proc_(testing::TempDir() + "proc." + std::to_string(getpid())) {}
-  ~Guard() override { std::filesystem::remove_all(proc_); }
-
   void process(int pid, const std::string& name, int parent, int started = 1000) {
-    std::filesystem::create_directories(proc_ + "/" + std::to_string(pid));
-    std::ofstream(proc_ + "/" + std::to_string(pid) + "/stat")
-        << pid << " (" << name << ") S " << parent << " 5 6 0 -1 4194304 100 0 0 0 0 0 0 0 20 0 1 0 " << started
-        << " 2596864 200\n";
+    processes_[pid] = {name, parent, std::to_string(started)};
   }
-  void gone(int pid) { std::filesystem::remove_all(proc_ + "/" + std::to_string(pid)); }
+  void gone(int pid) { processes_.erase(pid); }
 
-  std::string proc_;
+  const MdaGuard::LookUp table_ = [this](pid_t pid) -> std::optional<platform::Process> {
+    const auto found = processes_.find(pid);
+    if (found == processes_.end()) return std::nullopt;
+    return found->second;
+  };
+
+ private:
+  std::map<pid_t, platform::Process> processes_;
 };
 
 TEST_F(Guard, TheDotIsRefusedWhenMailMdaLosesItsParent) {
   process(10, "sh", 9);
   process(20, "mail.mda", 10);
-  const MdaGuard guard(20, proc_);
+  const MdaGuard guard(20, table_);
   EXPECT_EQ(guard.refusal(), "");
   gone(10);
   process(20, "mail.mda", 1);
@@ -41,14 +41,14 @@ TEST_F(Guard, AlsoThroughShellsAndWrappers) {
   process(20, "mail.mda", 10);
   process(30, "sh", 20);
   process(40, "my (odd) script", 30);
-  const MdaGuard guard(40, proc_);
+  const MdaGuard guard(40, table_);
   process(20, "mail.mda", 1);
   EXPECT_NE(guard.refusal(), "");
 }
 
 TEST_F(Guard, OrWhenMailMdaIsGone) {
   process(20, "mail.mda", 10);
-  const MdaGuard guard(20, proc_);
+  const MdaGuard guard(20, table_);
   process(20, "mail.mda", 10, 2000);  // another process with its id
   EXPECT_EQ(guard.refusal(), "mail.mda has ended, so smtpd has given up on this delivery");
   gone(20);
@@ -57,15 +57,15 @@ TEST_F(Guard, OrWhenMailMdaIsGone) {
 
 TEST_F(Guard, AParentOfOneFromTheStartIsNoReason) {
   process(20, "mail.mda", 1);
-  EXPECT_EQ(MdaGuard(20, proc_).refusal(), "");
+  EXPECT_EQ(MdaGuard(20, table_).refusal(), "");
 }
 
 TEST_F(Guard, WithoutMailMdaNothingIsRefused) {
-  EXPECT_EQ(MdaGuard(1, proc_).refusal(), "");   // by hand under init
-  EXPECT_EQ(MdaGuard(0, proc_).refusal(), "");   // the parent lives in another namespace
-  EXPECT_EQ(MdaGuard(30, proc_).refusal(), "");  // no /proc
+  EXPECT_EQ(MdaGuard(1, table_).refusal(), "");   // by hand under init
+  EXPECT_EQ(MdaGuard(0, table_).refusal(), "");   // the parent lives in another namespace
+  EXPECT_EQ(MdaGuard(30, table_).refusal(), "");  // the system says nothing
   process(30, "bash", 1);
-  const MdaGuard guard(30, proc_);
+  const MdaGuard guard(30, table_);
   gone(30);
   EXPECT_EQ(guard.refusal(), "");
 }

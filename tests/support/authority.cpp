@@ -28,7 +28,7 @@ std::string Authority::write(const std::string& name, const std::function<void(s
 }
 
 void Authority::issue(Certificate& to, const std::string& name, const CertificateOf& what, const Certificate& by) {
-  X509_set_version(to.x509, X509_VERSION_3);
+  X509_set_version(to.x509, 2);
   ASN1_INTEGER_set(X509_get_serialNumber(to.x509), static_cast<long>(files_.size()) + 1);
   X509_gmtime_adj(X509_getm_notBefore(to.x509), -3 * 86400);
   X509_gmtime_adj(X509_getm_notAfter(to.x509), what.days * 86400);

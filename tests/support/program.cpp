@@ -79,7 +79,9 @@ Program::~Program() {
   waitpid(pid_, nullptr, 0);
 }
 
-void Program::signal(int number) { kill(pid_, number); }
+void Program::signal(int number) {
+  if (pid_ > 0) kill(pid_, number);  // -1 would be everybody
+}
 
 Ended Program::wait() {
   Ended ended{};
