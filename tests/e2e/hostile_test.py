@@ -122,7 +122,7 @@ ENVELOPES = [
     Envelope("source route of a field", b"<a\rIP:sender@src.example>"),
     Envelope("two colons", b"<a\rIP: 6.6.6.6:sender@src.example>", reply=SYNTAX),
     Envelope("source route that is one", b"<@a,@b:sender@src.example>"),
-    Envelope("sender with a bar", b"<a|b@src.example>", sender=b"<a|b@src.example>"),
+    Envelope("sender with a bar", b"<a|b@src.example>", **({"sender": b"<a|b@src.example>"} if SMTPD < (7, 9) else {"reply": SYNTAX})),
     Envelope("sender with NUL", b"<a\0b@src.example>", reply=SYNTAX),
     Envelope("quoted sender", b'<"a b"@src.example>', reply=SYNTAX),
     Envelope("two senders", b"<a,b@src.example>", reply=SYNTAX),

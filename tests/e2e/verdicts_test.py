@@ -7,7 +7,7 @@ from email import message_from_bytes
 from email.policy import default
 
 from smtp import message
-from stack import CLIENT6, LIBEXEC, SERVER6, StackTest, header, main
+from stack import CLIENT6, LIBEXEC, SERVER6, SMTPD, StackTest, header, main
 
 GTUBE = b"XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
 
@@ -126,9 +126,10 @@ class VerdictsTest(StackTest):
         self.assertEqual(header(stored, b"Return-Path"), [b"<>"])
 
     def test_strange_but_legal_addresses(self):
-        self.accepted(message("strange"), sender="a|b'c+d=e/f@client.example.net")
+        sender = "a|b'c+d=e/f@client.example.net" if SMTPD < (7, 9) else "a_b'c+d=e/f@client.example.net"  # which takes no bar
+        self.accepted(message("strange"), sender=sender)
         stored = self.stack.wait_mail("alice@example.org", b"Subject: strange\n")
-        self.assertEqual(header(stored, b"Return-Path"), [b"<a|b'c+d=e/f@client.example.net>"])
+        self.assertEqual(header(stored, b"Return-Path"), [f"<{sender}>".encode()])
 
     def test_ipv6(self):
         mail = message("over six")
