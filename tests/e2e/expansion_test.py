@@ -141,7 +141,7 @@ class ExpansionTest(StackTest):
         for story, (recipients, *expected) in ROWS.items():
             with self.subTest(story):
                 self.everybody_has(story, recipients, expected[-1])
-        self.assertTrue(self.stack.log_since(self.since, "delivered=1/1 "))
+        self.stack.wait_log("delivered=1/1 ", self.since)
 
     def test_what_leaves_names_nobody(self):
         """A mark goes with what smtpd relays of a recipient to whom the filter has delivered."""
