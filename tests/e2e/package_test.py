@@ -45,7 +45,14 @@ def build():
 
 class Build(unittest.TestCase):
     def test_lintian(self):
-        print(HOST.run(f"apt install lintian >/dev/null && lintian --display-info --fail-on error,warning,info /root/{DEB.name}"))
+        HOST.run("apt install lintian")
+        said = HOST.run(f"lintian --display-info --show-overrides --fail-on none /root/{DEB.name}")
+        print(said)
+        self.assertIn("O: mailbridge: statically-linked-binary", said)
+        # lintian of Debian 12 wants a script in /etc/init.d for each unit, and takes opensmtpd.service.d for one. That of 13 ends at an
+        # override which names a tag that it does not know.
+        found = re.findall(r"^[EWI]: .*", said, re.MULTILINE)
+        self.assertEqual([tag for tag in found if "package-supports-alternative-init-but-no-init.d-script" not in tag], [])
 
     def test_reproducible(self):
         HOST.run("mkdir /srv/elsewhere && mv /root/unbuilt /srv/elsewhere/source && cd /srv/elsewhere/source")
