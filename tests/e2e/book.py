@@ -28,8 +28,10 @@ ROOTS = ROOT / "build/roots" / RELEASE
 SOURCE = "/root/mailbridge"
 SETS = "/usr/share/doc/mailbridge/smtpd-conf"
 HELLO = "\nSubject: Hello\n"
-# `service opensmtpd restart` without systemd: Debian's script starts nothing while the old smtpd is still ending.
-RESTART = "old=$(cat /run/smtpd.pid || echo none); service opensmtpd stop; while kill -0 $old; do sleep 0.1; done; service opensmtpd restart"
+# `service opensmtpd restart` without systemd: Debian's script starts nothing while the old smtpd is still ending, and stops nothing while
+# the new one has not written who it is.
+RESTART = ("old=$(cat /run/smtpd.pid || echo none); service opensmtpd stop; while kill -0 $old; do sleep 0.1; done; service opensmtpd restart; "
+           "timeout 60 sh -c 'until kill -0 $(cat /run/smtpd.pid) && smtpctl show status; do sleep 0.1; done'")
 
 
 # ---- the text --------------------------------------------------------------------------------------------------------------
@@ -92,7 +94,7 @@ class Host:
         eventually((self.root / "run/up").exists, f"{name} is up")
         first = str(descendants(self.init.pid)[1])
         self.shell = subprocess.Popen(
-            ["nsenter", "--target", first, "--root", "--mount", "--net", "--pid", "--uts", "--ipc",
+            ["nsenter", "--target", first, "--root", "--wd", "--mount", "--net", "--pid", "--uts", "--ipc",
              "env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "DEBIAN_FRONTEND=noninteractive", "bash"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 

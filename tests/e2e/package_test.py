@@ -7,7 +7,9 @@ import collections
 import re
 import shutil
 import sys
+import time
 import unittest
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from book import HELLO, README, RESTART, SMTPD, SOURCE, Host, World, builder, enter, installs
@@ -43,7 +45,14 @@ def build():
 
 class Build(unittest.TestCase):
     def test_lintian(self):
-        print(HOST.run(f"apt install lintian >/dev/null && lintian --display-info --fail-on error,warning,info /root/{DEB.name}"))
+        HOST.run("apt install lintian")
+        said = HOST.run(f"lintian --display-info --show-overrides --fail-on none /root/{DEB.name}")
+        print(said)
+        self.assertIn("O: mailbridge: statically-linked-binary", said)
+        # lintian of Debian 12 wants a script in /etc/init.d for each unit, and takes opensmtpd.service.d for one. That of 13 ends at an
+        # override which names a tag that it does not know.
+        found = re.findall(r"^[EWI]: .*", said, re.MULTILINE)
+        self.assertEqual([tag for tag in found if "package-supports-alternative-init-but-no-init.d-script" not in tag], [])
 
     def test_reproducible(self):
         HOST.run("mkdir /srv/elsewhere && mv /root/unbuilt /srv/elsewhere/source && cd /srv/elsewhere/source")
@@ -93,7 +102,7 @@ class Package(unittest.TestCase):
         self.world.set_up("system-users")
         self.host.run(f"sed -i 's|^filter .*|{line}|' /etc/smtpd.conf && {RESTART}")
         self.world.see("system-users", HELLO)
-        self.host.run(reload)
+        self.host.run(f"apt install procps && {reload}")
         eventually(lambda: any("the settings were read again" in line for line in self.host.syslog.lines), "the file is read again")
 
     def test_another_mail_server(self):
@@ -114,24 +123,25 @@ class Package(unittest.TestCase):
     def results(self):
         return collections.Counter(re.search(r"\bresult=(\w+)", line)[1] for line in self.host.syslog.lines if "mda delivery" in line)
 
-    def queue_a_batch(self):
-        """The users take turns: smtpd runs seven agents for each at a time."""
+    def queue_mail(self):
+        """Enough for a while. The users take turns: smtpd runs seven agents for each at a time."""
+        if self.queued - len(self.sink.mails) > BATCH // 2:
+            return
         recipients = [f"{USERS[number % len(USERS)]}+{self.queued + number}@example.org" for number in range(BATCH)]
         self.queued += BATCH
-        self.host.run("smtpctl pause mda")
         outcome = submit((SMTPD[1], 25), "sender@client.example.net", recipients, message("an upgrade"))
         self.assertEqual(outcome.final.code, 250, outcome.final)
-        self.host.run("smtpctl resume mda")
 
     def while_delivering(self, command):
-        """There is mail left when the command has ended."""
-        if self.queued - len(self.sink.mails) < BATCH // 2:
-            self.queue_a_batch()
         before = len(self.sink.mails)
+        self.queue_mail()
         eventually(lambda: len(self.sink.mails) > before, lambda: f"agents are started; so far {self.results()}")
-        said = self.host.run(command)
-        self.assertLess(len(self.sink.mails), self.queued)
-        return said
+        with ThreadPoolExecutor(1) as thread:
+            running = thread.submit(self.host.run, command)
+            while not running.done():
+                self.queue_mail()
+                time.sleep(0.02)
+        return running.result()
 
     def install(self, version, *options):
         self.while_delivering(f"dpkg -i {' '.join(options)} /root/versions/mailbridge_{version}_*.deb")
@@ -152,10 +162,10 @@ class Package(unittest.TestCase):
             self.install(f"{self.version}.{number}")
         self.install(f"{self.version}.{UPGRADES}", "--force-confold")
         self.host.run(f"test -e {CONFIG}.dpkg-dist")
-        self.install(self.version)
+        self.install(self.version, "--force-confold")
         self.assertEqual(self.results().keys(), {"Ok"})
 
-        self.while_delivering("apt remove mailbridge")
+        self.while_delivering("dpkg --remove mailbridge")
         print(f"Upgrades, a downgrade and the removal; then {self.results()} of {self.queued}", flush=True)
 
         def waiting():
@@ -166,8 +176,9 @@ class Package(unittest.TestCase):
         before = len(waiting())
         self.host.run(RESTART)
         eventually(lambda: len(waiting()) > before, lambda: f"mail waits: {self.results()}")
-        self.host.run(f"apt install /root/mailbridge_*.deb && cmp {CONFIG} /root/config && smtpctl schedule all")
-        eventually(lambda: self.results()["Ok"] == self.queued, lambda: f"{self.results()} of {self.queued}", 120)
+        self.host.run(f"apt install /root/mailbridge_*.deb && cmp {CONFIG} /root/config")
+        eventually(lambda: self.results()["Ok"] == self.queued, lambda: f"{self.results()} of {self.queued}", 120,
+                   lambda: self.host.run("smtpctl schedule all"))
         self.assertEqual(self.results().keys(), {"Ok", "TempFail"})
         self.assertEqual(len({mail.recipient for mail in self.sink.mails}), self.queued)
         self.assertEqual(len(self.sink.mails), self.queued)
@@ -175,10 +186,10 @@ class Package(unittest.TestCase):
 
         self.assertIn("smtpd.conf still names lda2lmtp", self.host.run("apt purge mailbridge"))
         self.assertIn("MDA paused", self.host.run("smtpctl show status"))
-        self.assertEqual(self.host.run(r"find / -xdev -path /root -prune -o \( -name '*mailbridge*' -o -name '*lda2lmtp*' \) -print"), "")
+        self.assertEqual(self.host.run(r"find / -xdev \( -path /root -o -path /usr/src -o -path /etc/apt \) -prune -o \( -name '*mailbridge*' -o -name '*lda2lmtp*' \) -print"), "")
 
 
 if __name__ == "__main__":
-    enter(["build-dep", "."], ["install", "ccache", "lintian"], ["install", "postfix"], ["install", *installs(README["Configure"])])
+    enter(["build-dep", "."], ["install", "ccache", "lintian", "procps"], ["install", "postfix"], ["install", *installs(README["Configure"])])
     HOST, DEB = build()
     unittest.main(verbosity=2)
