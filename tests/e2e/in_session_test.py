@@ -110,7 +110,7 @@ SECTIONS = {
         Row("a reply to the dot of 8 KiB", {"dot": [COMMIT, b"250 2.0.0 " + b"x" * 8192]}),
         Row("a reply to the dot of 200 lines", {"dot": [COMMIT, b"250-2.0.0 Saved\r\n" * 199 + SAID]}),
         Row("`354` to the dot, nothing delivered", {"dot": [b"354 OK"]}),
-        Row("`250` before the mail, nothing delivered", {"body": [b"250 2.0.0 Saved", SILENT]}, LARGE),
+        Row("`250` before the mail, nothing delivered", {"body": [b"250 2.0.0 Saved", SILENT]}, LARGE * 4),  # not taken in at once
         Row("garbage after the dot, delivered", {"dot": [COMMIT, b"was denn nun"]}, window=True),
     ],
     "When it is delivered to two": [
