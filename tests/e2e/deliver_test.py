@@ -24,7 +24,14 @@ def options(deliver=True, **more):
     return "\n".join(lines) + "\n"
 
 
-def prepare(_):
+MANY = [f"list{number}@example.org" for number in range(100)]
+
+
+def prepare(stack):
+    with open("/etc/smtpd-addresses", "a") as addresses:
+        for name in MANY:
+            stack.add_user(name)
+            addresses.write(f"{name} vmail\n")
     Path(KEY).write_text("0123456789abcdef" * 4 + "\n")
     shutil.chown(KEY, "opensmtpd", "vmail")
     os.chmod(KEY, 0o440)
@@ -156,6 +163,14 @@ class InTheSession(DeliverTest):
                 self.assertEqual(session.dot().code, 250)
                 self.assertEqual(len(self.copies(f"series {number}")), 1)
                 self.assertEqual(len(self.copies(f"series {number}", "bob@example.org")), 1)
+
+    def test_a_hundred_recipients(self):
+        """In one transaction: more than the commands that Dovecot 2.4 takes in at once."""
+        self.accepted(message("to a hundred", to="list@example.org"), to=MANY)
+        self.assertEqual([len(self.copies("to a hundred", name)) for name in MANY], [1] * len(MANY))
+        self.stack.wait_queue_empty(60)
+        self.assertEqual([len(self.copies("to a hundred", name)) for name in MANY], [1] * len(MANY))
+        self.our_line(r"rcpts=100 .*delivered=100/100 ")
 
     def test_what_is_refused_is_not_delivered(self):
         self.refused(message("[spam] for sale"), "554 5.7.1 Spam message rejected")
