@@ -7,9 +7,10 @@ from email import message_from_bytes
 from email.policy import default
 
 from smtp import message
-from stack import CLIENT6, LIBEXEC, SERVER6, SMTPD, StackTest, header, main
+from stack import CLIENT6, LIBEXEC, SERVER6, SMTPD, StackTest, header, main, version
 
 GTUBE = b"XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
+RSPAMD = version("rspamd", "--version")
 
 
 class VerdictsTest(StackTest):
@@ -66,7 +67,10 @@ class VerdictsTest(StackTest):
         raw = re.findall(rb"^Subject:[^\n]*(?:\n[ \t][^\n]*)*", stored.partition(b"\n\n")[0], re.M)
         self.assertEqual(len(raw), 1)
         self.assertGreater(raw[0].count(b"=?"), 5, raw)
-        self.assertLessEqual(max(map(len, raw[0].split(b"\n"))), 76, raw[0])
+        for line in raw[0].split(b"\n"):
+            if len(line) > 76:
+                self.assertEqual(RSPAMD[:2], (3, 12), "it glues encoded words to letters, and nothing can be folded there")
+                self.assertNotRegex(line.strip(), rb"[ \t]|\?==\?")
         self.assertEqual(message_from_bytes(stored, policy=default)["Subject"], "*** SPAM *** " + subject)
 
     def test_actions_that_smtpd_lacks_are_marked_for_sieve(self):
