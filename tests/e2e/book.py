@@ -229,7 +229,7 @@ def builder():
 
 
 def package_flags():
-    """The compiler's as dpkg-buildpackage sets them, so that the book and the package share what is compiled."""
+    """The compiler's as dpkg-buildpackage sets them, and the locale, so that the book and the package share what is compiled."""
     env = {**os.environ, "DEB_BUILD_PATH": SOURCE, "DEB_BUILD_MAINT_OPTIONS": "hardening=+all"}
     flags = {name: run("dpkg-buildflags", "--get", name, env=env).strip() for name in ("CXXFLAGS", "CPPFLAGS")}
-    return f"export CXXFLAGS='{flags['CXXFLAGS']} {flags['CPPFLAGS']}'"
+    return f"export LC_ALL=C.UTF-8 CXXFLAGS='{flags['CXXFLAGS']} {flags['CPPFLAGS']}'"
