@@ -4,6 +4,7 @@ of it is left. lintian finds nothing in it, and built in another place it is the
 """
 
 import collections
+import os
 import re
 import shutil
 import sys
@@ -54,6 +55,7 @@ class Build(unittest.TestCase):
         found = re.findall(r"^[EWI]: .*", said, re.MULTILINE)
         self.assertEqual([tag for tag in found if "package-supports-alternative-init-but-no-init.d-script" not in tag], [])
 
+    @unittest.skipIf(os.environ.get("MAILBRIDGE_PACKAGE_ONCE"), "MAILBRIDGE_PACKAGE_ONCE: another Debian builds it twice")
     def test_reproducible(self):
         HOST.run("mkdir /srv/elsewhere && mv /root/unbuilt /srv/elsewhere/source && cd /srv/elsewhere/source")
         HOST.run(f"umask 027 && export TZ=Pacific/Kiritimati LC_ALL=C.UTF-8 && {BUILD[-1]} && cmp ../{DEB.name} /root/{DEB.name}")
