@@ -212,9 +212,9 @@ def enter(*downloads):
 
 
 def installs(blocks):
-    """The packages that these blocks name."""
-    return sorted({name for block in blocks for command in block.commands() if command.startswith("apt install ")
-                   for name in command.split()[2:] if not name.startswith(".")})
+    """For enter(): what each `apt install` of these blocks takes on a host that has nothing. On another one it takes less."""
+    return sorted({("install", *command.split()[2:]) for block in blocks for command in block.commands()
+                   if command.startswith("apt install ") and "/" not in command})
 
 
 def builder():

@@ -70,6 +70,6 @@ def install():
 
 
 if __name__ == "__main__":
-    enter(["install", "ccache", *installs(block for blocks in [*README.values(), *BOOK.values()] for block in blocks)])
+    enter(["install", "ccache"], *installs(block for blocks in [*README.values(), *BOOK.values()] for block in blocks))
     INSTALLED = install()
     unittest.main(verbosity=2)

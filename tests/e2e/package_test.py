@@ -192,6 +192,6 @@ class Package(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    enter(["build-dep", "."], ["install", "ccache", "lintian", "procps"], ["install", "postfix"], ["install", *installs(README["Configure"])])
+    enter(["build-dep", "."], ["install", "ccache", "lintian", "procps"], ["install", "postfix"], *installs(README["Configure"]))
     HOST, DEB = build()
     unittest.main(verbosity=2)
