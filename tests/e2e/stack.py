@@ -697,6 +697,7 @@ class StackTest(unittest.TestCase):
 
     def refused(self, mail, reply, **options):
         """At the dot, with exactly this reply; and nothing of it is in the queue."""
+        self.stack.wait_queue_empty()  # of mails before
         outcome = self.send(mail, **options)
         self.assertEqual([reply.code for reply in outcome.recipients], [250] * len(outcome.recipients))
         self.assertEqual(outcome.final.text, reply)
