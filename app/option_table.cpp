@@ -137,6 +137,7 @@ Result<std::optional<std::string>> read_table(const OptionTable& table, const st
     if (takes == OptionText::nothing && value && *value != "true" && *value != "false")
       return wrong(name + ": no value is wanted");
     if (names_file) {
+      if (!config.empty()) return wrong(name + ": once is enough");
       config = *value;
       continue;
     }

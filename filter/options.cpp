@@ -410,6 +410,9 @@ Result<AppSettings> settings_of(const Values& values) {
   }
   settings.tls_files = {values.rspamd_ca, values.rspamd_cert, values.rspamd_cert_key};
   settings.tls_name = values.rspamd_name;
+  if (constexpr std::size_t most = 32; values.request_header.size() > most) {
+    return fail(Errc::too_large, "--request-header: " + std::to_string(most) + " headers at most");
+  }
   for (const std::string& text : values.request_header) {
     settings.engine.request_headers += rspamd::parse_request_header(text).value();
   }
@@ -464,7 +467,10 @@ Result<AppSettings> read_settings(const std::vector<GivenOption>& given) {
   std::vector<std::string> argv{std::string(table.program)};
   for (const auto& [name, value] : given) {
     if (name == "--config") return fail(Errc::malformed, "--config is not to be read again");
-    argv.push_back(value.empty() ? name : name + "=" + value);
+    const bool flag = std::any_of(std::begin(options), std::end(options), [&](const app::Option& row) {
+      return row.takes == no_value && "--" + std::string(row.name) == name;
+    });
+    argv.push_back(flag && value.empty() ? name : name + "=" + value);
   }
   auto read = read_settings(argv);
   if (!read) return tl::unexpected(std::move(read.error()));

@@ -92,6 +92,7 @@ TEST_F(OptionTableTest, Words) {
       {{"--keep=maybe"}, "!--keep: no value is wanted"},
       {{"--keep", "yes"}, "!no such option: yes"},
       {{"--config"}, "!--config: a value is wanted"},
+      {{"--config", "/a.toml", "--config=/b.toml"}, "!--config: once is enough"},
       {{"--config", "/nonexistent/x.toml"}, "!/nonexistent/x.toml: No such file or directory"},
   };
   for (const Row& row : rows) EXPECT_EQ(read(row.argv), row.expected) << testing::PrintToString(row.argv);

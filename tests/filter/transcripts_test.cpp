@@ -6,9 +6,11 @@
 #include <fstream>
 #include <iterator>
 #include <utility>
+#include <vector>
 
 #include "base/transcript.hpp"
 #include "filter/client_part.hpp"
+#include "filter/options.hpp"
 #include "filter/smtpd_line.hpp"
 #include "tests/support/filter_player.hpp"
 
@@ -132,6 +134,20 @@ TEST_P(Recording, IsFollowed) {
 
 INSTANTIATE_TEST_SUITE_P(Smtpd68, Recording, ::testing::ValuesIn(sessions("data/smtpd-6.8")), name_of);
 INSTANTIATE_TEST_SUITE_P(Smtpd78, Recording, ::testing::ValuesIn(sessions("data/smtpd-7.8")), name_of);
+
+TEST(Options, AreReadAsTheyWereRecorded) {
+  using Given = std::vector<filter::GivenOption>;
+  const auto read =
+      filter::read_settings(Given{{"--rspamd-ca", ""}, {"--submission", ""}, {"--monitor", "true"}, {"--max-scans", "7"}});
+  ASSERT_TRUE(read) << read.error().what;
+  EXPECT_TRUE(read->engine.submission);
+  EXPECT_TRUE(read->engine.monitor);
+  EXPECT_EQ(read->engine.max_scans, 7u);
+  Given headers(32, {"--request-header", "X-Site: a"});
+  EXPECT_TRUE(filter::read_settings(headers));
+  headers.push_back(headers.back());
+  EXPECT_EQ(filter::read_settings(headers).error().what, "--request-header: 32 headers at most");
+}
 
 TEST(Player, IsStrict) {
   struct Row {
