@@ -164,11 +164,11 @@ std::string make_field(std::string_view name, std::string_view value, std::size_
       first = false;
       continue;
     }
-    append_folded(out, line, width);
+    append_folded(out, std::move(line), width);
     line = is_blank(piece[0]) ? "" : "\t";
     line += piece;
   }
-  append_folded(out, line, width);
+  append_folded(out, std::move(line), width);
   return out;
 }
 
