@@ -134,8 +134,7 @@ constexpr app::Option options[] = {
       "The key of filter-mailbridge's marks, for `filter-mailbridge --deliver`. A recipient who, as such a mark says, has the "
       "mail already is not delivered to once more; a mark is never delivered. The file is the one the filter is given, and whom "
       "smtpd runs the agent as must be able to read it; when it cannot be read, marked mail waits in the queue, and other mail "
-      "is "
-      "delivered. See `Marks` below."},
+      "is delivered. See `Marks` below."},
      keep<&V::mark_key>},
     {{0, "spool", "DIRECTORY", one_value, "/var/tmp",
       "Where a mail goes on that is larger than 8 MiB. It has a file of its own there that has no name, is readable by its owner "

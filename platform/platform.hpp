@@ -1,5 +1,5 @@
 // What each operating system does in its own way. This header is the contract, and the build takes one file that keeps it:
-// linux.cpp, freebsd.cpp or openbsd.cpp, or posix.cpp, which wants nothing but POSIX.1-2008 (docs/architecture.md has a table).
+// linux.cpp, freebsd.cpp or openbsd.cpp, or posix.cpp, which wants nothing but POSIX.1-2008 (docs/portability.md has a table).
 #pragma once
 
 #include <sys/socket.h>

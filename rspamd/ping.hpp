@@ -1,11 +1,9 @@
 // Is there an rspamd that scans? Two questions, each on a connection of its own:
 //
-//   GET /ping    every worker answers "pong". A proxy in milter mode does, too, names that mode in Server, and closes the
-//   connection
-//                on every other request.
-//   GET /auth    only a controller knows it: 200, or 401 or 403 without a password. It would scan, but it is a single process,
-//   which
-//                web page, statistics and learning share.
+//   GET /ping    every worker answers "pong". So does a proxy in milter mode, which names that mode in Server, and closes
+//                the connection on every other request.
+//   GET /auth    only a controller knows it: 200, or 401 or 403 without a password. It would scan, but it is a single
+//                process, which web page, statistics and learning share.
 //
 //   asking ──► awaiting ──► done        we speak first; the reply, the deadline or the end of the connection ends it
 #pragma once
