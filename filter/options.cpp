@@ -465,12 +465,12 @@ Result<std::variant<AppSettings, Text>> read_settings(const std::vector<std::str
 
 Result<AppSettings> read_settings(const std::vector<GivenOption>& given) {
   std::vector<std::string> argv{std::string(table.program)};
-  for (const auto& [name, value] : given) {
-    if (name == "--config") return fail(Errc::malformed, "--config is not to be read again");
+  for (const GivenOption& option : given) {
+    if (option.name == "--config") return fail(Errc::malformed, "--config is not to be read again");
     const bool flag = std::any_of(std::begin(options), std::end(options), [&](const app::Option& row) {
-      return row.takes == no_value && "--" + std::string(row.name) == name;
+      return row.takes == no_value && "--" + std::string(row.name) == option.name;
     });
-    argv.push_back(flag && value.empty() ? name : name + "=" + value);
+    argv.push_back(flag && option.value.empty() ? option.name : option.name + "=" + option.value);
   }
   auto read = read_settings(argv);
   if (!read) return tl::unexpected(std::move(read.error()));
