@@ -6,18 +6,18 @@
 #include <cstdio>
 #include <string_view>
 
-#include "app/completion.hpp"
-#include "app/manual.hpp"
+#include "agent/options.hpp"
 #include "filter/options.hpp"
-#include "lmtp/options.hpp"
+#include "options/completion.hpp"
+#include "options/manual.hpp"
 
 int main(int argc, char** argv) {
   using namespace mailbridge;
   if (argc < 2) return 1;
   const std::string_view shell = argc > 2 ? argv[2] : "";
-  const app::Description description = shell == "bash"  ? app::bash_completion
-                                       : shell == "zsh" ? app::zsh_completion
-                                                        : app::manual_list;
+  const options::Description description = shell == "bash"  ? options::bash_completion
+                                           : shell == "zsh" ? options::zsh_completion
+                                                            : options::manual_list;
   const bool agent = std::string_view(argv[1]).find("lda2lmtp") != std::string_view::npos;
-  std::fputs((agent ? lmtp::describe_options : filter::describe_options)(description).c_str(), stdout);
+  std::fputs((agent ? agent::describe_options : filter::describe_options)(description).c_str(), stdout);
 }

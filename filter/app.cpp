@@ -27,16 +27,16 @@
 #include <asio/steady_timer.hpp>
 
 #include "filter/descriptors.hpp"
-#include "filter/mailbox_text.hpp"
-#include "filter/mailboxes.hpp"
 #include "filter/recorder.hpp"
-#include "filter/scanner.hpp"
-#include "filter/size_question.hpp"
-#include "mail/spool.hpp"
 #include "net/connect.hpp"
 #include "net/converse.hpp"
 #include "net/log.hpp"
 #include "platform/platform.hpp"
+#include "platform/spool.hpp"
+#include "recipients/mailbox_text.hpp"
+#include "smtpd/size_question.hpp"
+#include "wires/mailboxes.hpp"
+#include "wires/rspamd.hpp"
 
 namespace mailbridge::filter {
 namespace {
@@ -73,7 +73,7 @@ bool is_name(const Endpoint& endpoint) {
 
 class App {
  public:
-  App(AppSettings settings, ReadAgain read_again)
+  App(Settings settings, ReadAgain read_again)
       : settings_(std::move(settings)),
         read_again_(std::move(read_again)),
         engine_(settings_.engine, random()),
@@ -115,7 +115,7 @@ class App {
       if (opened) recorder = std::move(*opened);
       else net::log(Level::error, opened.error().what);
     }
-    if (const auto usable = mail::SpoolFile::create(settings_.engine.spool); !usable) {
+    if (const auto usable = platform::SpoolFile::create(settings_.engine.spool); !usable) {
       net::log(Level::error, "--spool " + settings_.engine.spool + ": " + usable.error().message());
     }
     if (const auto confined = platform::confine({settings_.engine.spool}); !confined)
@@ -172,28 +172,28 @@ class App {
     }
   }
 
-  Scanner::Hooks scanner_hooks() {
+  wires::Scanner::Hooks scanner_hooks() {
     return {[this] { return now(); },
-            [this](ScanId id, char direction, std::string_view bytes, TimePoint at) {
+            [this](session::ScanId id, char direction, std::string_view bytes, TimePoint at) {
               record([&](Recorder& to) { to.rspamd(id, direction, bytes, at); });
             },
-            [this](ScanId id, const rspamd::ScanResult& result, std::string_view server, TimePoint at) {
+            [this](session::ScanId id, const rspamd::ScanResult& result, std::string_view server, TimePoint at) {
               engine_.scan_finished(id, result, at, server);
               pump();
             }};
   }
 
-  Mailboxes::Hooks mailboxes_hooks() {
+  wires::Mailboxes::Hooks mailboxes_hooks() {
     return {[this] { return now(); },
-            [this](LookupId id, const Found& found, TimePoint at) {
-              record([&](Recorder& to) { to.mailboxes('L', id, '>', text_of(found), at); });
+            [this](recipients::LookupId id, const recipients::Found& found, TimePoint at) {
+              record([&](Recorder& to) { to.mailboxes('L', id, '>', recipients::text_of(found), at); });
               engine_.lookup_finished(id, found.mailbox, found.why, at, found.ours);
               pump();
             },
-            [this](DeliveryId id, const std::vector<lmtp::Outcome>& outcomes, std::string_view server, TimePoint at) {
+            [this](recipients::DeliveryId id, const std::vector<lmtp::Outcome>& outcomes, std::string_view server, TimePoint at) {
               record([&](Recorder& to) {
                 if (!server.empty()) to.mailboxes('D', id, '@', std::string(server) + "\n", at);
-                to.mailboxes('D', id, '>', text_of(outcomes), at);
+                to.mailboxes('D', id, '>', recipients::text_of(outcomes), at);
               });
               engine_.delivery_finished(id, outcomes, server, at);
               pump();
@@ -248,14 +248,14 @@ class App {
 
   void log_counters() const { net::log(Level::info, "counters " + engine_.counters()); }
 
-  Scanner::Ways ways() const { return {settings_.connect_timeout, settings_.compress, settings_.tls, settings_.tls_name}; }
+  wires::Scanner::Ways ways() const { return {settings_.connect_timeout, settings_.compress, settings_.tls, settings_.tls_name}; }
 
   // What the engine wants done. To be called after anything was said to it. A scan can fail while it is being started, which gets
   // here again: what that leads to is done after the rest, for thousands can wait to fail in a row.
   void pump() {
     if (std::exchange(pumping_, true)) return;
     for (auto commands = engine_.take_commands(); !commands.empty(); commands = engine_.take_commands()) {
-      for (Command& command : commands) {
+      for (session::Command& command : commands) {
         try {
           std::visit([this](auto& wanted) { carry_out(wanted); }, command);
         } catch (const std::exception& error) {
@@ -281,8 +281,8 @@ class App {
     net::log(note);
   }
 
-  void carry_out(AskForSize& command) {
-    const auto listener = listener_at(command.listener);
+  void carry_out(session::AskForSize& command) {
+    const auto listener = smtpd::listener_at(command.listener);
     if (!listener) return;
     asio::co_spawn(io_, ask_for_size(*listener), asio::detached);
   }
@@ -290,20 +290,20 @@ class App {
     const TimePoint until = Clock::now() + patience_with_smtpd;
     auto connected = co_await net::connect(std::move(listener), until);
     if (!connected) co_return;
-    SizeQuestion question(until);
+    smtpd::SizeQuestion question(until);
     co_await net::converse(*connected, question);
   }
-  void carry_out(CancelScan& command) { scanner_.cancel(command.id); }
-  void carry_out(StartLookup& command) {
-    record([&](Recorder& to) { to.mailboxes('L', command.id, '<', text_of(command), now()); });
+  void carry_out(session::CancelScan& command) { scanner_.cancel(command.id); }
+  void carry_out(recipients::StartLookup& command) {
+    record([&](Recorder& to) { to.mailboxes('L', command.id, '<', recipients::text_of(command), now()); });
     mailboxes_.start(std::move(command));
   }
-  void carry_out(StartDelivery& command) {
-    record([&](Recorder& to) { to.mailboxes('D', command.id, '<', text_of(command.transaction), now()); });
+  void carry_out(recipients::StartDelivery& command) {
+    record([&](Recorder& to) { to.mailboxes('D', command.id, '<', recipients::text_of(command.transaction), now()); });
     mailboxes_.start(std::move(command));
   }
-  void carry_out(CancelDelivery& command) { mailboxes_.cancel(command.id); }
-  void carry_out(StartScan& command) { scanner_.start(std::move(command)); }
+  void carry_out(recipients::CancelDelivery& command) { mailboxes_.cancel(command.id); }
+  void carry_out(session::StartScan& command) { scanner_.start(std::move(command)); }
 
   // Once everything that is ready by now has been heard, so that what it leads to leaves in one piece.
   void write_soon() {
@@ -338,7 +338,7 @@ class App {
 
   [[noreturn]] void leave() {
     engine_.end_of_input();
-    for (Command& command : engine_.take_commands()) {
+    for (session::Command& command : engine_.take_commands()) {
       if (auto* note = std::get_if<Note>(&command)) carry_out(*note);
     }
     log_counters();
@@ -355,15 +355,15 @@ class App {
     _exit(0);
   }
 
-  AppSettings settings_;
+  Settings settings_;
   const ReadAgain read_again_;
   const TimePoint start_ = Clock::now();
   std::size_t open_at_start_ = 0;  // descriptors
   std::optional<Recorder> recorder_ = prepare();
   asio::io_context io_{1};
-  Engine engine_;
-  Scanner scanner_;
-  Mailboxes mailboxes_;
+  session::Engine engine_;
+  wires::Scanner scanner_;
+  wires::Mailboxes mailboxes_;
   asio::posix::stream_descriptor in_;
   asio::posix::stream_descriptor out_;
   asio::steady_timer deadline_;
@@ -378,7 +378,7 @@ class App {
 
 }  // namespace
 
-void serve(AppSettings settings, ReadAgain read_again) {
+void serve(Settings settings, ReadAgain read_again) {
   static App app(std::move(settings), std::move(read_again));
   app.run();
 }

@@ -1,70 +1,19 @@
 // The wires of filter-mailbridge: standard input and output, rspamd's sockets, the clock and the log around one Engine.
 #pragma once
 
-#include <chrono>
-#include <cstddef>
 #include <functional>
-#include <memory>
-#include <optional>
-#include <string>
-#include <vector>
 
-#include "base/conversation.hpp"
-#include "base/endpoint.hpp"
 #include "base/result.hpp"
-#include "filter/engine.hpp"
-#include "net/log.hpp"
-#include "net/tls_settings.hpp"
-#include "rspamd/upstreams.hpp"
-
-namespace mailbridge::net {
-class TlsContext;
-}
+#include "filter/settings.hpp"
 
 namespace mailbridge::filter {
 
-struct GivenOption {
-  std::string name;  // "--scan-timeout"
-  std::string value;
-};
-
-// Where Dovecot is asked about mailboxes, and mail is delivered.
-struct LmtpSettings {
-  std::vector<Endpoint> servers;  // in the order in which they are tried; may be empty
-  std::size_t connections = 4;    // to them, and as many to quota-status
-  std::string source;             // an address of ours for TCP connections; empty: any
-  bool starttls = false;
-  net::TlsSettings tls_files;
-  std::string tls_name;                        // of all servers; empty: their host
-  std::shared_ptr<const net::TlsContext> tls;  // made of tls_files, when a server wants it
-  bool wants_tls() const;
-};
-
-struct AppSettings {
-  Settings engine;
-  std::vector<rspamd::Upstream> upstreams = {{TcpEndpoint{"127.0.0.1", 11333}}};  // at least one
-  Duration connect_timeout = std::chrono::seconds(3);                             // for each server
-  bool compress = false;                                                          // what is sent to rspamd
-  net::TlsSettings tls_files;                                                     // for https:// servers
-  std::string tls_name;                                                           // of all https:// servers; empty: their host
-  std::shared_ptr<const net::TlsContext> tls;  // made of tls_files, when there are such servers
-  LmtpSettings lmtp;
-  std::string mark_key_file;             // empty: none
-  lmtp::MarkKeys mark_keys;              // what it holds
-  std::optional<Endpoint> quota_status;  // Dovecot's policy service; none: its LMTP servers are asked instead
-  std::string record_directory;          // empty: nothing is recorded; read at start only
-  net::LogTarget log_target = net::LogTarget::syslog;
-  Level log_level = Level::info;
-  std::string check_recipient;     // whom --check asks about; empty: somebody who probably is not there
-  std::vector<GivenOption> given;  // what these settings were made from, for a recording
-};
-
 // Reads the settings again. The fault is one line.
-using ReadAgain = std::function<Result<AppSettings>()>;
+using ReadAgain = std::function<Result<Settings>()>;
 
 // Serves smtpd on file descriptors 0 and 1 until end of file, then leaves the process with status 0: a name look-up in flight
 // could hold an orderly return for seconds, and smtpd waits for nobody. On SIGHUP the settings are read again; sessions go on,
 // and when something is wrong so do the old settings.
-[[noreturn]] void serve(AppSettings settings, ReadAgain read_again);
+[[noreturn]] void serve(Settings settings, ReadAgain read_again);
 
 }  // namespace mailbridge::filter

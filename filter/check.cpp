@@ -14,11 +14,11 @@
 #include <asio/io_context.hpp>
 
 #include "base/text.hpp"
-#include "filter/mailboxes.hpp"
-#include "filter/scanner.hpp"
-#include "lmtp/check_keys.hpp"
 #include "mail/message.hpp"
+#include "options/check_keys.hpp"
 #include "rspamd/scan_request.hpp"
+#include "wires/mailboxes.hpp"
+#include "wires/rspamd.hpp"
 
 namespace mailbridge::filter {
 namespace {
@@ -42,15 +42,15 @@ struct Scan {
   std::optional<rspamd::ScanResult> result;
 };
 
-Scan scan(const rspamd::Upstream& server, const AppSettings& settings) {
+Scan scan(const rspamd::Upstream& server, const Settings& settings) {
   asio::io_context io;
   Scan scan;
-  Scanner scanner(io, {server}, {settings.connect_timeout, settings.compress, settings.tls, settings.tls_name},
-                  {Clock::now, [](ScanId, char, std::string_view, TimePoint) {},
-                   [&](ScanId, const rspamd::ScanResult& ended, std::string_view, TimePoint) {
-                     scan.result = ended;
-                     io.stop();
-                   }});
+  wires::Scanner scanner(io, {server}, {settings.connect_timeout, settings.compress, settings.tls, settings.tls_name},
+                         {Clock::now, [](session::ScanId, char, std::string_view, TimePoint) {},
+                          [&](session::ScanId, const rspamd::ScanResult& ended, std::string_view, TimePoint) {
+                            scan.result = ended;
+                            io.stop();
+                          }});
   mail::Envelope envelope;
   envelope.ip = "127.0.0.1";
   envelope.recipients = {"postmaster@localhost"};
@@ -67,46 +67,46 @@ Scan scan(const rspamd::Upstream& server, const AppSettings& settings) {
 }
 
 // What Dovecot says of a recipient, and of room for a message of `size` bytes; 0: of no certain size.
-Found look_up(Mailboxes::Ways ways, const std::string& recipient, std::size_t size, Duration patience) {
+recipients::Found look_up(wires::Mailboxes::Ways ways, const std::string& recipient, std::size_t size, Duration patience) {
   asio::io_context io;
-  std::optional<Found> result;
-  const auto found = [&](LookupId, const Found& answer, TimePoint) {
+  std::optional<recipients::Found> result;
+  const auto found = [&](recipients::LookupId, const recipients::Found& answer, TimePoint) {
     result = answer;
     io.stop();
   };
-  Mailboxes mailboxes(io, std::move(ways), {Clock::now, found, {}});
-  mailboxes.start(StartLookup{1, recipient, size, Clock::now() + patience});
+  wires::Mailboxes mailboxes(io, std::move(ways), {Clock::now, found, {}});
+  mailboxes.start(recipients::StartLookup{1, recipient, size, Clock::now() + patience});
   if (!result) io.run();
-  return result.value_or(Found{Mailbox::unsure, "the look-up did not end"});
+  return result.value_or(recipients::Found{recipients::Mailbox::unsure, "the look-up did not end"});
 }
 
-bool check_mailboxes(const std::string& name, Mailboxes::Ways ways, const AppSettings& settings) {
+bool check_mailboxes(const std::string& name, wires::Mailboxes::Ways ways, const Settings& settings) {
   const auto& domains = settings.engine.verify.domains;
   const bool named = !settings.check_recipient.empty();
   const std::string recipient =
       named ? settings.check_recipient : "no-such-user@" + (domains.empty() ? "localhost" : *domains.begin());
   const TimePoint begun = Clock::now();
-  const Found found = look_up(ways, recipient, 0, settings.engine.verify.timeout);
+  const recipients::Found found = look_up(ways, recipient, 0, settings.engine.verify.timeout);
   const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - begun).count();
   std::string line = name + ": ";
-  if (found.mailbox == Mailbox::unsure) line += found.why;
+  if (found.mailbox == recipients::Mailbox::unsure) line += found.why;
   else line += "OK, answers about recipients (" + std::to_string(took) + " ms)";
-  if (found.mailbox == Mailbox::known) line += ", and takes mail for " + recipient;
-  else if (named && found.mailbox != Mailbox::unsure)
+  if (found.mailbox == recipients::Mailbox::known) line += ", and takes mail for " + recipient;
+  else if (named && found.mailbox != recipients::Mailbox::unsure)
     line += ", but " + recipient + " is " + std::string(to_string(found.mailbox));
-  if (named && found.mailbox == Mailbox::known && ways.quota_status) {
-    const Found room = look_up(std::move(ways), recipient, larger_than_any_quota, settings.engine.verify.timeout);
-    line += room.mailbox == Mailbox::known    ? ", of any size: no quota counts there"
-            : room.mailbox == Mailbox::unsure ? ", but not for one of 1 TiB: " + room.why
-                                              : ", within its quota";
+  if (named && found.mailbox == recipients::Mailbox::known && ways.quota_status) {
+    const recipients::Found room = look_up(std::move(ways), recipient, larger_than_any_quota, settings.engine.verify.timeout);
+    line += room.mailbox == recipients::Mailbox::known    ? ", of any size: no quota counts there"
+            : room.mailbox == recipients::Mailbox::unsure ? ", but not for one of 1 TiB: " + room.why
+                                                          : ", within its quota";
   }
   std::printf("%s\n", header_line(line, max_shown).c_str());
-  return named ? found.mailbox == Mailbox::known : found.mailbox != Mailbox::unsure;
+  return named ? found.mailbox == recipients::Mailbox::known : found.mailbox != recipients::Mailbox::unsure;
 }
 
 }  // namespace
 
-bool check_servers(const AppSettings& settings) {
+bool check_servers(const Settings& settings) {
   bool all = true;
   if (!settings.mark_key_file.empty()) {
     const auto owner = [](unsigned uid) {
@@ -117,7 +117,7 @@ bool check_servers(const AppSettings& settings) {
       const struct group* entry = getgrgid(gid);
       return entry ? std::string("group ") + entry->gr_name : "group " + std::to_string(gid);
     };
-    const lmtp::CheckedKeys keys = lmtp::check_keys(settings.mark_key_file, settings.mark_keys, owner, group);
+    const options::CheckedKeys keys = options::check_keys(settings.mark_key_file, settings.mark_keys, owner, group);
     std::fputs(keys.text.c_str(), stdout);
     all = keys.good;
   }
@@ -135,7 +135,7 @@ bool check_servers(const AppSettings& settings) {
     all = all && refused;
   }
   for (const Endpoint& server : settings.lmtp.servers) {
-    Mailboxes::Ways ways = mailbox_ways(settings);
+    wires::Mailboxes::Ways ways = mailbox_ways(settings);
     ways.lmtp = {server};
     ways.quota_status.reset();
     all = check_mailboxes(to_string(server), std::move(ways), settings) && all;

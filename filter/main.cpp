@@ -17,9 +17,9 @@
 #include "filter/app.hpp"
 #include "filter/check.hpp"
 #include "filter/options.hpp"
-#include "mail/spool.hpp"
 #include "net/log.hpp"
 #include "net/tls.hpp"
+#include "platform/spool.hpp"
 
 namespace {
 
@@ -39,16 +39,16 @@ void raise_descriptor_limit() {
   setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-filter::AppSettings out_of_order(std::string why) {
-  filter::AppSettings settings;
+filter::Settings out_of_order(std::string why) {
+  filter::Settings settings;
   settings.engine.out_of_order = std::move(why);
   return settings;
 }
 
 // OpenSSL is not even initialised when no server wants it.
-Result<std::variant<filter::AppSettings, filter::Text>> read_settings(const std::vector<std::string>& argv) {
+Result<std::variant<filter::Settings, filter::Text>> read_settings(const std::vector<std::string>& argv) {
   auto read = filter::read_settings(argv);
-  auto* settings = read ? std::get_if<filter::AppSettings>(&*read) : nullptr;
+  auto* settings = read ? std::get_if<filter::Settings>(&*read) : nullptr;
   if (!settings) return read;
   const auto wants_tls = [](const rspamd::Upstream& upstream) {
     const auto* tcp = std::get_if<TcpEndpoint>(&upstream.endpoint);
@@ -76,14 +76,14 @@ int run(const std::vector<std::string>& argv) {
     check = check || word == "--check" || word.starts_with("--check=");
   }
   const bool serve = started_by_smtpd() && !check_config && !check;
-  auto* settings = read ? std::get_if<filter::AppSettings>(&*read) : nullptr;
+  auto* settings = read ? std::get_if<filter::Settings>(&*read) : nullptr;
   const auto* text = read ? std::get_if<filter::Text>(&*read) : nullptr;
 
   if (serve) {
-    const auto read_again = [argv]() -> Result<filter::AppSettings> {
+    const auto read_again = [argv]() -> Result<filter::Settings> {
       auto again = read_settings(argv);
       if (!again) return tl::unexpected(std::move(again.error()));
-      if (auto* fresh = std::get_if<filter::AppSettings>(&*again)) return std::move(*fresh);
+      if (auto* fresh = std::get_if<filter::Settings>(&*again)) return std::move(*fresh);
       return fail(Errc::malformed, "an option that only prints text has no place in smtpd.conf");
     };
     raise_descriptor_limit();
@@ -103,7 +103,7 @@ int run(const std::vector<std::string>& argv) {
     return 1;
   }
   const std::string& spool = settings->engine.spool;
-  if (const auto usable = mail::SpoolFile::create(spool); !usable) {
+  if (const auto usable = platform::SpoolFile::create(spool); !usable) {
     std::fprintf(stderr, "filter-mailbridge: --spool %s: %s\n", spool.c_str(), usable.error().message().c_str());
     return 1;
   }

@@ -5,12 +5,12 @@
 #include <initializer_list>
 #include <utility>
 
-#include "app/option_rows.hpp"
-#include "app/option_table.hpp"
-#include "app/toml_file.hpp"
 #include "base/endpoint.hpp"
 #include "base/size.hpp"
 #include "base/text.hpp"
+#include "options/option_rows.hpp"
+#include "options/option_table.hpp"
+#include "options/toml_file.hpp"
 #include "rspamd/httpcrypt.hpp"
 #include "rspamd/scan_request.hpp"
 #include "rspamd/upstreams.hpp"
@@ -18,12 +18,12 @@
 namespace mailbridge::filter {
 namespace {
 
-using app::keep;
-using app::one_of;
-using app::parsed;
-using app::seconds;
-using app::whole_number;
-using app::Words;
+using options::keep;
+using options::one_of;
+using options::parsed;
+using options::seconds;
+using options::whole_number;
+using options::Words;
 
 // As written; each has passed its row of the table.
 struct Values {
@@ -55,7 +55,7 @@ struct Values {
 };
 using V = Values;
 
-Result<void> parse_recipient(std::string_view text) { return Recipients().add(text); }
+Result<void> parse_recipient(std::string_view text) { return policy::Recipients().add(text); }
 
 // Dovecot has no TLS for its policy services.
 Result<Endpoint> parse_policy_endpoint(std::string_view text) {
@@ -77,11 +77,11 @@ std::string path_or(void* values, std::string_view value) {
   return value.starts_with('/') ? keep<Member>(values, value) : parsed<Member, Parse>(values, value);
 }
 
-using Takes = app::OptionText::Takes;
+using Takes = options::OptionText::Takes;
 constexpr Takes no_value = Takes::nothing, one_value = Takes::value, or_none = Takes::optional_value, several = Takes::values;
 
-// The first sentence of a text is for --help; how it is marked up: app/manual.hpp.
-constexpr app::Option options[] = {
+// The first sentence of a text is for --help; how it is marked up: options/manual.hpp.
+constexpr options::Option options[] = {
     {{0, "rspamd", "ENDPOINT[,priority=N][,key=KEY]", several, "http://127.0.0.1:11333",
       "Where a worker of rspamd listens: `http://HOST[:PORT]`, `https://HOST:PORT` or `unix:/PATH`. The host is a name, an "
       "IPv4 address, or an IPv6 address between brackets; the port is 11333 when left out. Of several, those of the highest "
@@ -110,11 +110,11 @@ constexpr app::Option options[] = {
     {{0, "settings-id", "[CLASS=]ID", several, "",
       "The settings rspamd is to use for a class of messages, or for all others. See `Classes` below. Without this option "
       "rspamd chooses."},
-     parsed<&V::settings_id, parse_settings_id>},
+     parsed<&V::settings_id, policy::parse_settings_id>},
     {{0, "action", "NAME=DO", several, "",
       "What is done about an action of rspamd's. The name as rspamd spells it, and one of `accept`, `header [NAME: VALUE]`, "
       "`subject [TEMPLATE]`, `tempfail [TEXT]` and `reject [CODE] [X.Y.Z] [TEXT]`; see `Verdicts` below."},
-     parsed<&V::action, parse_action>},
+     parsed<&V::action, policy::parse_action>},
     {{0, "request-header", "HEADER", several, "",
       "Another header of each request to rspamd. Written `Name: value`; `Pass: all` for instance has rspamd compute all "
       "symbols even beyond the score for a reject. Those that the filter writes itself cannot be given. `Password` makes "
@@ -130,7 +130,7 @@ constexpr app::Option options[] = {
       "these a line. Upper and lower case are the same."},
      path_or<&V::recipients, parse_recipient>},
     {{0, "skip", "CLASS", several, "", "Accept messages of this class without a scan. See `Classes` below."},
-     parsed<&V::skip, parse_class>},
+     parsed<&V::skip, policy::parse_class>},
     {{0, "connect-timeout", "SECONDS", one_value, "3", "How long reaching one server of rspamd may take. From 0.1 to 60."},
      seconds<&V::connect_timeout, 60>},
     {{0, "scan-timeout", "SECONDS", one_value, "30",
@@ -138,7 +138,7 @@ constexpr app::Option options[] = {
       "10 minutes according to RFC 5321, but some give up after one."},
      seconds<&V::scan_timeout, 600>},
     {{0, "soften", "CLASS", several, "", "Accept and mark what would be refused for good in this class. See `Classes` below."},
-     parsed<&V::soften, parse_class>},
+     parsed<&V::soften, policy::parse_class>},
     {{0, "monitor", "", no_value, "",
       "Refuse nothing because of a verdict or a failure, and mark nothing as spam. Headers and the log tell what would have "
       "been done, see `Monitor mode` below."},
@@ -221,7 +221,7 @@ constexpr app::Option options[] = {
       "Ask Dovecot about recipients of this domain before they are accepted. A domain, or the absolute path of a file with "
       "one a line. It goes with `--lmtp` or `--quota-status`, and whether there is any is read at start only; see "
       "`Recipients` below."},
-     path_or<&V::verify, parse_domain>},
+     path_or<&V::verify, policy::parse_domain>},
     {{0, "quota-status", "ENDPOINT", one_value, "",
       "Where Dovecot's policy service quota-status listens: `HOST:PORT` or `unix:/PATH`. It is asked about recipients "
       "instead of `--lmtp`, for it knows whether there is room for a message of that size."},
@@ -287,7 +287,7 @@ constexpr app::Option options[] = {
      keep<&V::check>,
      false},
 };
-constexpr app::OptionTable table{"filter-mailbridge", "OpenSMTPD filter that asks rspamd and Dovecot.", options};
+constexpr options::OptionTable table{"filter-mailbridge", "OpenSMTPD filter that asks rspamd and Dovecot.", options};
 
 Level level_of(const std::string& name) {
   if (name == "debug") return Level::debug;
@@ -297,8 +297,8 @@ Level level_of(const std::string& name) {
 
 Duration duration(double value) { return std::chrono::round<std::chrono::milliseconds>(std::chrono::duration<double>(value)); }
 
-OnFailure on_failure(const Values& values) {
-  const auto policy = [&](const std::string& own) { return parse_on_error(own.empty() ? values.on_error : own).value(); };
+policy::OnFailure on_failure(const Values& values) {
+  const auto policy = [&](const std::string& own) { return policy::parse_on_error(own.empty() ? values.on_error : own).value(); };
   return {policy(values.on_unreachable), policy(values.on_timeout),  policy(values.on_http_error),
           policy(values.on_unreadable),  policy(values.on_overload), policy(values.on_too_large)};
 }
@@ -308,15 +308,15 @@ Result<void> take_entries(const std::string& option, const std::vector<std::stri
                           const std::function<Result<void>(std::string_view)>& take) {
   for (const std::string& value : values) {
     const bool path = value.starts_with('/');
-    const Result<std::string> text = path ? app::read_file(value) : value;
-    const Result<void> taken = !text ? tl::unexpected(text.error()) : path ? parse_list(*text, value, take) : take(*text);
+    const Result<std::string> text = path ? options::read_file(value) : value;
+    const Result<void> taken = !text ? tl::unexpected(text.error()) : path ? policy::parse_list(*text, value, take) : take(*text);
     if (!taken) return fail(taken.error().code, printable(option + ": " + taken.error().what, 200));
   }
   return {};
 }
 
-Result<ClassSettings> class_settings(const Values& values) {
-  ClassSettings settings;
+Result<policy::ClassSettings> class_settings(const Values& values) {
+  policy::ClassSettings settings;
   std::vector<Network> networks;
   auto taken = take_entries("--networks", values.networks, [&](std::string_view entry) -> Result<void> {
     const auto network = parse_network(entry);
@@ -328,19 +328,19 @@ Result<ClassSettings> class_settings(const Values& values) {
   settings.networks = Networks(std::move(networks));
   taken = take_entries("--recipients", values.recipients, [&](std::string_view entry) { return settings.recipients.add(entry); });
   if (!taken) return tl::unexpected(std::move(taken.error()));
-  for (const std::string& word : values.skip) settings.skip.insert(parse_class(word).value());
-  for (const std::string& word : values.soften) settings.soften.insert(parse_class(word).value());
+  for (const std::string& word : values.skip) settings.skip.insert(policy::parse_class(word).value());
+  for (const std::string& word : values.soften) settings.soften.insert(policy::parse_class(word).value());
   for (const std::string& text : values.settings_id) {
-    auto [which, id] = parse_settings_id(text).value();
+    auto [which, id] = policy::parse_settings_id(text).value();
     (which ? settings.class_settings_id[static_cast<std::size_t>(*which)] : settings.settings_id) = std::move(id);
   }
   return settings;
 }
 
 // Who is verified, and what becomes of whom Dovecot does not take.
-Result<void> take_recipients(const Values& values, AppSettings& settings) {
+Result<void> take_recipients(const Values& values, Settings& settings) {
   const auto taken = take_entries("--verify", values.verify, [&](std::string_view entry) -> Result<void> {
-    auto domain = parse_domain(entry);
+    auto domain = policy::parse_domain(entry);
     if (!domain) return tl::unexpected(std::move(domain.error()));
     settings.engine.verify.domains.insert(std::move(*domain));
     return {};
@@ -373,22 +373,23 @@ Result<void> take_lmtp(const Values& values, LmtpSettings& settings) {
 }
 
 // A key that is there is looked at with or without --deliver.
-Result<void> take_delivery(const Values& values, AppSettings& settings) {
+Result<void> take_delivery(const Values& values, Settings& settings) {
   if (values.deliver && (values.lmtp.empty() || values.verify.empty() || values.mark_key.empty()))
     return fail(Errc::malformed, "--deliver goes with --lmtp, --verify and --mark-key");
   if (values.mark_key.empty()) return {};
-  const auto text = app::read_file(values.mark_key);
+  const auto text = options::read_file(values.mark_key);
   if (!text) return fail(text.error().code, "--mark-key: " + text.error().what);
   auto keys = lmtp::MarkKeys::parse(*text);
   if (!keys) return fail(keys.error().code, "--mark-key: " + values.mark_key + ": " + keys.error().what);
   settings.mark_key_file = values.mark_key;
   settings.mark_keys = std::move(*keys);
-  if (values.deliver) settings.engine.delivery = DeliverySettings{settings.mark_keys, duration(values.deliver_timeout)};
+  if (values.deliver)
+    settings.engine.delivery = recipients::DeliverySettings{settings.mark_keys, duration(values.deliver_timeout)};
   return {};
 }
 
-Result<AppSettings> settings_of(const Values& values) {
-  AppSettings settings;
+Result<Settings> settings_of(const Values& values) {
+  Settings settings;
   if (auto taken = take_recipients(values, settings); !taken) return tl::unexpected(std::move(taken.error()));
   if (auto taken = take_lmtp(values, settings.lmtp); !taken) return tl::unexpected(std::move(taken.error()));
   if (auto taken = take_delivery(values, settings); !taken) return tl::unexpected(std::move(taken.error()));
@@ -419,11 +420,11 @@ Result<AppSettings> settings_of(const Values& values) {
   settings.engine.scan_timeout = duration(values.scan_timeout);
   settings.engine.policy.on_failure = on_failure(values);
   for (const std::string& text : values.action) {
-    auto [name, rule] = parse_action(text).value();
+    auto [name, rule] = policy::parse_action(text).value();
     settings.engine.policy.actions.set(std::move(name), std::move(rule));
   }
   settings.engine.max_size = parse_size(values.max_size).value();
-  settings.engine.policy.spam_headers = parse_spam_headers(values.spam_headers).value();
+  settings.engine.policy.spam_headers = policy::parse_spam_headers(values.spam_headers).value();
   settings.engine.monitor = values.monitor;
   settings.engine.allow_rewritten_body = values.allow_rewritten_body;
   settings.engine.submission = values.submission;
@@ -440,18 +441,10 @@ Result<AppSettings> settings_of(const Values& values) {
 
 }  // namespace
 
-bool LmtpSettings::wants_tls() const {
-  const auto whole = [](const Endpoint& server) {
-    const auto* tcp = std::get_if<TcpEndpoint>(&server);
-    return tcp && tcp->tls;
-  };
-  return (starttls && !servers.empty()) || std::any_of(servers.begin(), servers.end(), whole);
-}
-
-Result<std::variant<AppSettings, Text>> read_settings(const std::vector<std::string>& argv) {
+Result<std::variant<Settings, Text>> read_settings(const std::vector<std::string>& argv) {
   Values values;
   std::vector<GivenOption> given;
-  auto text = app::read_table(table, argv, &values, [&](const app::Option& option, std::string_view value) {
+  auto text = options::read_table(table, argv, &values, [&](const options::Option& option, std::string_view value) {
     if (option.in_file) given.push_back({"--" + std::string(option.name), std::string(value)});
   });
   if (!text) return tl::unexpected(std::move(text.error()));
@@ -463,21 +456,21 @@ Result<std::variant<AppSettings, Text>> read_settings(const std::vector<std::str
   return std::move(*settings);
 }
 
-Result<AppSettings> read_settings(const std::vector<GivenOption>& given) {
+Result<Settings> read_settings(const std::vector<GivenOption>& given) {
   std::vector<std::string> argv{std::string(table.program)};
   for (const GivenOption& option : given) {
     if (option.name == "--config") return fail(Errc::malformed, "--config is not to be read again");
-    const bool flag = std::any_of(std::begin(options), std::end(options), [&](const app::Option& row) {
+    const bool flag = std::any_of(std::begin(options), std::end(options), [&](const options::Option& row) {
       return row.takes == no_value && "--" + std::string(row.name) == option.name;
     });
     argv.push_back(flag && option.value.empty() ? option.name : option.name + "=" + option.value);
   }
   auto read = read_settings(argv);
   if (!read) return tl::unexpected(std::move(read.error()));
-  if (auto* settings = std::get_if<AppSettings>(&*read)) return std::move(*settings);
+  if (auto* settings = std::get_if<Settings>(&*read)) return std::move(*settings);
   return fail(Errc::malformed, "an option that only prints text");
 }
 
-std::string describe_options(app::Description description) { return description(table.program, table.texts()); }
+std::string describe_options(options::Description description) { return description(table.program, table.texts()); }
 
 }  // namespace mailbridge::filter

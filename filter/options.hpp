@@ -6,9 +6,9 @@
 #include <variant>
 #include <vector>
 
-#include "app/option_table.hpp"
 #include "base/result.hpp"
-#include "filter/app.hpp"
+#include "filter/settings.hpp"
+#include "options/option_table.hpp"
 
 namespace mailbridge::filter {
 
@@ -18,11 +18,11 @@ struct Text {
 };
 
 // The fault is one line.
-Result<std::variant<AppSettings, Text>> read_settings(const std::vector<std::string>& argv);
+Result<std::variant<Settings, Text>> read_settings(const std::vector<std::string>& argv);
 
-// As AppSettings::given of a recording has them.
-Result<AppSettings> read_settings(const std::vector<GivenOption>& given);
+// As Settings::given of a recording has them.
+Result<Settings> read_settings(const std::vector<GivenOption>& given);
 
-std::string describe_options(app::Description description);
+std::string describe_options(options::Description description);
 
 }  // namespace mailbridge::filter

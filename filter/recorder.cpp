@@ -30,7 +30,7 @@ Result<Recorder> Recorder::open(const std::string& directory, const std::vector<
 
 void Recorder::smtpd(char direction, std::string_view bytes, TimePoint now) { write(std::string("S") + direction, bytes, now); }
 
-void Recorder::rspamd(ScanId scan, char direction, std::string_view bytes, TimePoint now) {
+void Recorder::rspamd(session::ScanId scan, char direction, std::string_view bytes, TimePoint now) {
   const std::string lane = "R" + std::to_string(scan) + direction;
   write(lane, direction == '!' || direction == '@' ? std::string(bytes) + "\n" : std::string(bytes), now);
 }

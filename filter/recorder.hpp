@@ -11,8 +11,8 @@
 #include "base/conversation.hpp"
 #include "base/note.hpp"
 #include "base/result.hpp"
-#include "filter/app.hpp"
-#include "filter/engine.hpp"
+#include "filter/settings.hpp"
+#include "session/engine.hpp"
 
 namespace mailbridge::filter {
 
@@ -23,8 +23,8 @@ class Recorder {
 
   void smtpd(char direction, std::string_view bytes, TimePoint now);
   // '!': the ending's name and the system's words; '@': the server that is tried
-  void rspamd(ScanId scan, char direction, std::string_view bytes, TimePoint now);
-  // What is asked of the mail store and answered, as filter/mailbox_text.hpp writes it: lane L for look-ups, D for deliveries.
+  void rspamd(session::ScanId scan, char direction, std::string_view bytes, TimePoint now);
+  // What is asked of the mail store and answered, as recipients/mailbox_text.hpp writes it: lane L for look-ups, D for deliveries.
   void mailboxes(char lane, std::uint64_t id, char direction, std::string_view text, TimePoint now);
   void note(const Note& note, TimePoint now);
 

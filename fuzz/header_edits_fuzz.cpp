@@ -19,9 +19,9 @@
 #include <vector>
 
 #include "base/text.hpp"
-#include "filter/policy.hpp"
 #include "mail/headers.hpp"
 #include "mail/message.hpp"
+#include "policy/decision.hpp"
 
 namespace {
 
@@ -99,7 +99,7 @@ Script read_script(std::string_view script) {
       return read;
     }
   }
-  // Which of two subjects is rewritten is told in tests/filter/policy_test.cpp.
+  // Which of two subjects is rewritten is told in tests/policy/decision_test.cpp.
   if (verdict.action == "rewrite subject")
     std::erase_if(verdict.add_headers, [](const auto& header) { return iequals(header.name, "Subject"); });
   read.result = std::move(verdict);
@@ -181,7 +181,7 @@ class Expected {
         removed_.insert(i);
         old = mail::raw_value(fields_[i]);
       }
-      const std::string made = verdict.subject.empty() ? filter::expand_subject(filter::spam_subject, old, 0) : verdict.subject;
+      const std::string made = verdict.subject.empty() ? policy::expand_subject(policy::spam_subject, old, 0) : verdict.subject;
       wanted_.insert(mail::make_field("Subject", made, mail::encoded_width));
     }
     allowed_.insert(mail::make_field("X-Rspamd-Action", header_line(verdict.action, 200)));
@@ -235,9 +235,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::string_view before = message.head();
   const mail::HeaderSection section = mail::parse_headers(before);
 
-  const filter::Decision decision =
-      filter::decide(before, script.result, {.on_failure = {.unreachable = filter::OnError::accept}, .actions = {}},
-                     filter::Enforcement::all, {own_name, "greeting.example.org"});
+  const policy::Decision decision =
+      policy::decide(before, script.result, {.on_failure = {.unreachable = policy::OnError::accept}, .actions = {}},
+                     policy::Enforcement::all, {own_name, "greeting.example.org"});
   if (!decision.refusal.empty()) return 0;
   require(decision.body_from == section.size);
   const mail::HeaderSection after = mail::parse_headers(decision.header_bytes);

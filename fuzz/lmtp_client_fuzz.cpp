@@ -13,9 +13,9 @@
 #include <string>
 #include <string_view>
 
+#include "agent/input.hpp"
 #include "base/transcript.hpp"
 #include "lmtp/client.hpp"
-#include "lmtp/input.hpp"
 #include "lmtp/outcome.hpp"
 
 namespace {
@@ -50,7 +50,7 @@ Wire wire(std::string_view mail, bool chunk) {
 }
 
 std::shared_ptr<const mail::Message> message(std::string_view mail) {
-  lmtp::Input input;
+  agent::Input input;
   input.feed(mail);
   return input.finish();
 }

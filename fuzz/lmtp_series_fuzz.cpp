@@ -22,8 +22,8 @@
 #include <string_view>
 #include <vector>
 
+#include "agent/input.hpp"
 #include "lmtp/client.hpp"
-#include "lmtp/input.hpp"
 
 namespace {
 
@@ -427,7 +427,7 @@ class Series {
     }
     mail_.clear();
     if (!transaction.probe) {
-      lmtp::Input input;
+      agent::Input input;
       input.feed(mails[choose_(mails.size())]);
       transaction.mail.message = input.finish();
       if (choose_(3) == 2) transaction.mail.head = "X: .\r\n.\r\n";

@@ -8,13 +8,13 @@
 #include <map>
 #include <utility>
 
-#include "net/pool.hpp"
+#include "lmtp/pool.hpp"
 
 namespace {
 
 using namespace mailbridge;
-using net::Errand;
-using Connections = net::Pool<int>;
+using lmtp::Errand;
+using Connections = lmtp::Pool<int>;
 
 void require(bool holds, const char* what) {
   if (holds) return;
@@ -43,7 +43,7 @@ auto pick(Map& map, unsigned which) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  const net::PoolLimits limits{.count = size == 0 ? 1 : 1 + data[0] % 5U, .uses = 5};
+  const lmtp::PoolLimits limits{.count = size == 0 ? 1 : 1 + data[0] % 5U, .uses = 5};
   Connections pool(limits);
   TimePoint now(std::chrono::hours(1));
   std::map<Connections::Ticket, Errand> waiting;

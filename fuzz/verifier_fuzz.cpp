@@ -11,15 +11,15 @@
 #include <string>
 #include <vector>
 
-#include "filter/verifier.hpp"
+#include "recipients/verifier.hpp"
 
 namespace {
 
 using namespace mailbridge;
-using filter::LookupId;
-using filter::Mailbox;
-using filter::QuestionId;
-using filter::Verifier;
+using recipients::LookupId;
+using recipients::Mailbox;
+using recipients::QuestionId;
+using recipients::Verifier;
 using namespace std::chrono_literals;
 
 void require(bool holds, const char* what) {
@@ -29,7 +29,7 @@ void require(bool holds, const char* what) {
 }
 
 constexpr std::size_t sizes[] = {0, 1, 1000, 1001, 50'000, 1'000'000};
-constexpr filter::VerifierBounds bounds{64, 8, 6, 12, 3};
+constexpr recipients::VerifierBounds bounds{64, 8, 6, 12, 3};
 constexpr Mailbox mailboxes[] = {Mailbox::known,     Mailbox::unknown, Mailbox::full,
                                  Mailbox::too_large, Mailbox::unsure,  Mailbox::full_for_now};
 
@@ -208,12 +208,12 @@ class World {
   }
 
   Verifier verifier_{1, bounds};
-  filter::VerifierSettings settings_;
+  recipients::VerifierSettings settings_;
   TimePoint now_ = TimePoint(1h);
   QuestionId next_ = 1;
   unsigned crowd_ = 0;
   std::map<QuestionId, Question> questions_;
-  std::map<LookupId, filter::StartLookup> lookups_;
+  std::map<LookupId, recipients::StartLookup> lookups_;
   std::map<LookupId, TimePoint> started_;
   std::map<std::string, std::vector<Said>> said_;
   Mailbox last_answer_ = Mailbox::unsure;

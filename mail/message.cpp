@@ -107,7 +107,7 @@ void Message::move_to_spool() {
       failure_ = std::make_error_code(std::errc::too_many_files_open);
       return;
     }
-    auto created = SpoolFile::create(budget_->spool);
+    auto created = platform::SpoolFile::create(budget_->spool);
     if (!created) {
       failure_ = created.error();
       return;

@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "mail/budget.hpp"
-#include "mail/spool.hpp"
+#include "platform/spool.hpp"
 
 namespace mailbridge::mail {
 
@@ -82,7 +82,7 @@ class Message {
   bool in_lines_ = true;
   std::vector<Block> blocks_;
   std::size_t in_blocks_ = 0;
-  std::optional<SpoolFile> spool_;
+  std::optional<platform::SpoolFile> spool_;
   std::size_t spooled_ = 0;
   std::size_t longest_line_ = 0;  // with its line end
   mutable std::error_code failure_;

@@ -304,7 +304,7 @@ class Marks(DeliverTest):
 
 
 class WhatSmtpdRefuses(DeliverTest):
-    """After our proceed. What filter/smtpd_rules.cpp says of it, and smtpd itself."""
+    """After our proceed. What smtpd/rules.cpp says of it, and smtpd itself."""
 
     ROWS = [  # name, fields, smtpd's code, left to smtpd
         ("a line without a colon", b"this is no field\r\n", 550, True),

@@ -9,11 +9,11 @@
 #include <new>
 #include <utility>
 
-#include "filter/engine.hpp"
-#include "filter/lru.hpp"
+#include "recipients/lru.hpp"
 #include "rspamd/exchange.hpp"
 #include "rspamd/outgoing.hpp"
 #include "rspamd/scan_request.hpp"
+#include "session/engine.hpp"
 #include "tests/support/smtpd_host.hpp"
 
 namespace {
@@ -90,15 +90,15 @@ std::vector<std::string> conversation(const std::string& id) {
 bool play(std::size_t which, const rspamd::ScanResult& result) {
   const auto lines = conversation("0123456789abcdef");
   const std::string config = "config|smtpd-version|7.8.0 of a long name\nconfig|admd|mx.example.org\nconfig|ready\n";
-  Engine engine{Settings{}};
+  session::Engine engine{session::Settings{}};
   mailbridge::testing::SmtpdHost host;
   std::string written;
-  std::vector<ScanId> scans;
+  std::vector<session::ScanId> scans;
   scans.reserve(1);
   const auto pump = [&] {
-    for (Command& command : engine.take_commands()) {
+    for (session::Command& command : engine.take_commands()) {
       const AllocationsWork again;
-      if (const auto* start = std::get_if<StartScan>(&command)) scans.push_back(start->id);
+      if (const auto* start = std::get_if<session::StartScan>(&command)) scans.push_back(start->id);
     }
     for (std::string_view bytes = engine.output(); !bytes.empty(); bytes = engine.output()) {
       const AllocationsWork again;
@@ -120,7 +120,7 @@ bool play(std::size_t which, const rspamd::ScanResult& result) {
     say(config);
     for (const std::string_view line : lines) {
       if (line.empty()) {
-        for (const ScanId id : scans) engine.scan_finished(id, result, t0);
+        for (const session::ScanId id : scans) engine.scan_finished(id, result, t0);
         scans.clear();
         pump();
         EXPECT_TRUE(written.ends_with("|.\n")) << "allocation " << which << "\n" << written;
@@ -154,13 +154,13 @@ TEST(Memory, EachRequestIsAnsweredWhicheverAllocationFails) {
 
 // Three mails, of which one is with rspamd, one waits and one finds no room; then nothing happens but that time passes.
 TEST(Memory, WhoWaitsIsAnsweredWhicheverAllocationFails) {
-  Settings settings;
+  session::Settings settings;
   settings.max_scans = settings.max_queue = 1;
   for (in_a_row = 1; in_a_row <= 40; in_a_row = 2 * in_a_row + 1) {
     bool all_worked = false;
     std::size_t which = 1;
     for (; !all_worked && !HasFailure(); ++which) {
-      Engine engine{settings};
+      session::Engine engine{settings};
       std::string lines;
       for (const char* id : {"1111111111111111", "2222222222222222", "3333333333333333"}) {
         const auto mail = conversation(id);
@@ -199,7 +199,7 @@ TEST(Memory, ARecipientIsAnsweredWhicheverAllocationFails) {
   lines.insert(lines.begin() + 3, "report|0.7|1.2|smtp-in|protocol-client|" + id + "|MAIL FROM:<somebody@example.net> SIZE=10\n");
   lines.insert(lines.begin() + 6, {ask("nobody"), ask("nobody-else"), ask("somebody-else")});
   lines[9] = "report|0.7|1.2|smtp-in|tx-rcpt|" + id + "|00000001|ok|somebody-else-of-a-long-name@example.org\n";
-  Settings settings;
+  session::Settings settings;
   settings.verify = {{"example.org"}, true, std::chrono::seconds(3)};
   settings.recipients.max_unknown = 1;
   const rspamd::ScanResult passes = verdict("no action");
@@ -208,17 +208,18 @@ TEST(Memory, ARecipientIsAnsweredWhicheverAllocationFails) {
       bool all_worked = false;
       std::size_t which = 1;
       for (; !all_worked && !HasFailure(); ++which) {
-        Engine engine{settings};
+        session::Engine engine{settings};
         mailbridge::testing::SmtpdHost host;
         TimePoint now = t0;
         const auto pump = [&] {
           for (auto commands = engine.take_commands(); !commands.empty(); commands = engine.take_commands()) {
-            for (const Command& command : commands) {
-              if (const auto* scan = std::get_if<StartScan>(&command)) engine.scan_finished(scan->id, passes, now);
-              const auto* lookup = std::get_if<StartLookup>(&command);
+            for (const session::Command& command : commands) {
+              if (const auto* scan = std::get_if<session::StartScan>(&command)) engine.scan_finished(scan->id, passes, now);
+              const auto* lookup = std::get_if<recipients::StartLookup>(&command);
               if (!lookup || !answered) continue;
-              engine.lookup_finished(lookup->id, lookup->recipient.starts_with("nobody") ? Mailbox::unknown : Mailbox::known, "",
-                                     now);
+              engine.lookup_finished(
+                  lookup->id, lookup->recipient.starts_with("nobody") ? recipients::Mailbox::unknown : recipients::Mailbox::known,
+                  "", now);
             }
           }
           for (std::string_view bytes = engine.output(); !bytes.empty(); bytes = engine.output()) {
@@ -269,10 +270,10 @@ TEST(Memory, ADeliveryIsAnsweredWhicheverAllocationFails) {
   }
   lines.insert(lines.begin() + 5, "filter|0.7|1.2|smtp-in|rcpt-to|" + id + "|70|somebody-else@example.org\n");
   lines.insert(lines.begin() + 3, "report|0.7|1.2|smtp-in|protocol-server|" + id + "|250-SIZE 36700160\n");
-  Settings settings;
+  session::Settings settings;
   settings.verify = {{"example.org"}, false, std::chrono::seconds(3)};
   settings.delivery =
-      DeliverySettings{lmtp::MarkKeys::parse("0123456789abcdef0123456789abcdef").value(), std::chrono::seconds(3)};
+      recipients::DeliverySettings{lmtp::MarkKeys::parse("0123456789abcdef0123456789abcdef").value(), std::chrono::seconds(3)};
   const rspamd::ScanResult passes = verdict("no action");
   for (const std::vector<Outcome>& outcomes : std::vector<std::vector<Outcome>>{{saved}, {full}, {down}, {}}) {
     for (in_a_row = 1; in_a_row <= 40 && !HasFailure(); in_a_row = 2 * in_a_row + 1) {
@@ -280,16 +281,16 @@ TEST(Memory, ADeliveryIsAnsweredWhicheverAllocationFails) {
       std::size_t which = 1;
       bool was_started = false;
       for (; !all_worked && !HasFailure(); ++which) {
-        Engine engine{settings};
+        session::Engine engine{settings};
         mailbridge::testing::SmtpdHost host;
         TimePoint now = t0;
         const auto pump = [&] {
           for (auto commands = engine.take_commands(); !commands.empty(); commands = engine.take_commands()) {
-            for (const Command& command : commands) {
-              if (const auto* scan = std::get_if<StartScan>(&command)) engine.scan_finished(scan->id, passes, now);
-              if (const auto* lookup = std::get_if<StartLookup>(&command))
-                engine.lookup_finished(lookup->id, Mailbox::known, "", now);
-              const auto* delivery = std::get_if<StartDelivery>(&command);
+            for (const session::Command& command : commands) {
+              if (const auto* scan = std::get_if<session::StartScan>(&command)) engine.scan_finished(scan->id, passes, now);
+              if (const auto* lookup = std::get_if<recipients::StartLookup>(&command))
+                engine.lookup_finished(lookup->id, recipients::Mailbox::known, "", now);
+              const auto* delivery = std::get_if<recipients::StartDelivery>(&command);
               was_started = was_started || delivery;
               if (delivery && !outcomes.empty()) engine.delivery_finished(delivery->id, outcomes, "unix:/run/dovecot/lmtp", now);
             }
@@ -335,7 +336,7 @@ TEST(Memory, ADeliveryIsAnsweredWhicheverAllocationFails) {
 TEST(Memory, WhatIsRememberedStaysBoundedWhicheverAllocationFails) {
   in_a_row = 1;
   for (std::size_t nth = 1; nth <= 6; ++nth) {
-    Lru<int> facts(3);
+    recipients::Lru<int> facts(3);
     std::string key = "a recipient that is no short string 0";
     for (int i = 0; i < 10; ++i) {
       key.back() = static_cast<char>('0' + i);

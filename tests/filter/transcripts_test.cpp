@@ -9,9 +9,9 @@
 #include <vector>
 
 #include "base/transcript.hpp"
-#include "filter/client_part.hpp"
 #include "filter/options.hpp"
-#include "filter/smtpd_line.hpp"
+#include "policy/client_part.hpp"
+#include "smtpd/line.hpp"
 #include "tests/support/filter_player.hpp"
 
 namespace mailbridge::testing {
@@ -87,7 +87,7 @@ TEST_P(Recording, IsFollowed) {
     std::string echoed;
     std::string begun;      // of a message that may never end
     std::string unscanned;  // what comes back whether or not rspamd answers
-    filter::ClientPart part;
+    policy::ClientPart part;
     unsigned scans = 0;
     for (const transcript::Line& line : transcript::parse(read(GetParam()))) {
       if (line.direction == '<') {
@@ -100,8 +100,8 @@ TEST_P(Recording, IsFollowed) {
       // The recording filter also asked for phases that ours does not, and smtpd does not ask about those.
       if (line.text.find("|mail-from|") != std::string::npos || line.text.find("|rcpt-to|") != std::string::npos) continue;
       transcript::append(text, "S>", line.text);
-      const auto parsed = filter::parse_line(std::string_view(line.text).substr(0, line.text.size() - 1));
-      const auto* data = parsed ? std::get_if<filter::DataLine>(&parsed->event) : nullptr;
+      const auto parsed = smtpd::parse_line(std::string_view(line.text).substr(0, line.text.size() - 1));
+      const auto* data = parsed ? std::get_if<smtpd::DataLine>(&parsed->event) : nullptr;
       if (!data) continue;
       if (data->line != ".") {
         part.line(data->line);

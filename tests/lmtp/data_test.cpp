@@ -4,13 +4,13 @@
 
 #include <gtest/gtest.h>
 
-#include "lmtp/input.hpp"
+#include "agent/input.hpp"
 
 namespace mailbridge::lmtp {
 namespace {
 
 Mail mail_of(std::string_view input, std::size_t step = std::string::npos) {
-  Input reader;
+  agent::Input reader;
   while (!input.empty()) {
     const std::string_view piece = input.substr(0, step);
     reader.feed(piece);

@@ -1,4 +1,4 @@
-#include "platform/linux.hpp"
+#include "platform/system/linux.hpp"
 
 #include <unistd.h>
 

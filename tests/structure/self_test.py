@@ -21,7 +21,7 @@ class Planted(unittest.TestCase):
         self.addCleanup(directory.cleanup)
         self.copy = pathlib.Path(directory.name) / "copy"
         for room in includes.EDGES:
-            shutil.copytree(PROJECT / room, self.copy / room)
+            shutil.copytree(PROJECT / room, self.copy / room, dirs_exist_ok=True)
 
     def plant(self, path, line):
         with open(self.copy / path, "a", encoding="utf-8") as file:
@@ -36,34 +36,37 @@ class Planted(unittest.TestCase):
             ("base/text.hpp", '#include "mail/headers.hpp"'),
             ("mail/headers.cpp", '#include "rspamd/verdict.hpp"'),
             ("mail/message.hpp", '#include "net/log.hpp"'),
-            ("rspamd/exchange.cpp", '#include "filter/policy.hpp"'),
-            ("filter/engine.hpp", '#  include "net/connect.hpp"'),
-            ("filter/engine.cpp", '#include "filter/recorder.hpp"'),
-            ("lmtp/outcome.cpp", '#include "filter/mailbox.hpp"'),
+            ("rspamd/exchange.cpp", '#include "policy/decision.hpp"'),
+            ("session/engine.hpp", '#  include "net/connect.hpp"'),
+            ("session/engine.cpp", '#include "filter/recorder.hpp"'),
+            ("lmtp/outcome.cpp", '#include "recipients/mailbox.hpp"'),
             ("net/converse.hpp", '#include "rspamd/exchange.hpp"'),
-            ("app/option_table.cpp", '#include "net/log.hpp"'),
+            ("options/option_table.cpp", '#include "net/log.hpp"'),
             ("base/result.hpp", '#include "text.hpp"'),
             ("base/text.cpp", "#include <asio.hpp>"),
-            ("filter/policy.cpp", "#include <asio/steady_timer.hpp>"),
+            ("policy/decision.cpp", "#include <asio/steady_timer.hpp>"),
             ("rspamd/verdict.cpp", "#include <spdlog/spdlog.h>"),
             ("mail/headers.cpp", "#include <rapidjson/document.h>"),
             ("mail/message.cpp", "#include <unistd.h>"),
             ("base/endpoint.cpp", "#include <sys/socket.h>"),
-            ("filter/engine.cpp", "#include <unistd.h>"),
+            ("session/engine.cpp", "#include <unistd.h>"),
             ("filter/app.cpp", "#include <linux/landlock.h>"),
             ("filter/main.cpp", "#include <sys/prctl.h>"),
-            ("lmtp/main.cpp", "#include <nss.h>"),
+            ("agent/main.cpp", "#include <nss.h>"),
             ("net/connect.cpp", "#include <sys/epoll.h>"),
-            ("mail/spool.cpp", "#include <sys/syscall.h>"),
-            ("mail/message.cpp", '#include "platform/platform.hpp"'),
-            ("filter/engine.cpp", '#include "platform/platform.hpp"'),
-            ("filter/app.cpp", '#include "platform/plain.hpp"'),
-            ("platform/posix.cpp", '#include "net/connect.hpp"'),
+            ("platform/spool.cpp", "#include <sys/syscall.h>"),
+            ("mail/message.cpp", '#include "platform/system/plain.hpp"'),
+            ("lmtp/client.hpp", '#include "wires/lmtp.hpp"'),
+            ("filter/app.cpp", '#include "agent/agent.hpp"'),
+            ("agent/agent.cpp", '#include "session/engine.hpp"'),
+            ("session/engine.cpp", '#include "platform/platform.hpp"'),
+            ("filter/app.cpp", '#include "platform/system/plain.hpp"'),
+            ("platform/system/posix.cpp", '#include "net/connect.hpp"'),
             ("filter/app.cpp", "const int epoll = epoll_create1(0);"),
-            ("lmtp/main.cpp", "prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);"),
-            ("filter/smtpd_line.cpp", "#include <fstream>"),
-            ("filter/engine.cpp", "const auto now = Clock::now();"),
-            ("filter/policy.cpp", 'const char* home = std::getenv("HOME");'),
+            ("agent/main.cpp", "prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);"),
+            ("smtpd/line.cpp", "#include <fstream>"),
+            ("session/engine.cpp", "const auto now = Clock::now();"),
+            ("policy/decision.cpp", 'const char* home = std::getenv("HOME");'),
             ("rspamd/exchange.cpp", "const auto now = time(nullptr);"),
         ]:
             with self.subTest(path=path, line=line):
@@ -76,22 +79,22 @@ class Planted(unittest.TestCase):
         for path, line in [
             ("filter/app.cpp", '#include "rspamd/exchange.hpp"'),
             ("filter/main.cpp", "#include <unistd.h>"),
-            ("mail/spool.cpp", "#include <stdlib.h>"),
-            ("mail/spool.cpp", '#include "platform/platform.hpp"'),
-            ("lmtp/scan.cpp", '#include "platform/random.hpp"'),
+            ("platform/spool.cpp", "#include <stdlib.h>"),
+            ("platform/spool.cpp", '#include "platform/platform.hpp"'),
+            ("agent/scan.cpp", '#include "platform/random.hpp"'),
             ("net/connect.cpp", '#include "platform/platform.hpp"'),
-            ("platform/linux.cpp", "#include <linux/seccomp.h>"),
-            ("platform/linux.cpp", "prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);"),
+            ("platform/system/linux.cpp", "#include <linux/seccomp.h>"),
+            ("platform/system/linux.cpp", "prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);"),
             ("net/log.cpp", "#include <spdlog/logger.h>"),
             ("net/log.cpp", "const auto now = Clock::now();"),
-            ("filter/engine.cpp", "// the driver asks Clock::now()"),
-            ("filter/engine.cpp", 'note("getenv(");'),
+            ("session/engine.cpp", "// the driver asks Clock::now()"),
+            ("session/engine.cpp", 'note("getenv(");'),
         ]:
             self.plant(path, line)
         self.assertEqual(includes.check(self.copy), [])
 
     def test_headers_in_no_list(self):
-        headers = {str(file.relative_to(self.copy)) for file in self.copy.glob("*/*.hpp")}
+        headers = {str(file.relative_to(self.copy)) for file in self.copy.rglob("*.hpp")}
         self.assertEqual(includes.check(self.copy, headers), [])
         self.assertEqual(len(includes.check(self.copy, headers - {"base/note.hpp"})), 1)
 

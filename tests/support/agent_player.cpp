@@ -9,9 +9,9 @@
 #include <stdexcept>
 #include <utility>
 
-#include "lmtp/agent.hpp"
-#include "lmtp/input.hpp"
-#include "lmtp/options.hpp"
+#include "agent/agent.hpp"
+#include "agent/input.hpp"
+#include "agent/options.hpp"
 
 namespace mailbridge::test {
 namespace {
@@ -86,13 +86,13 @@ class Run {
 
   void start(const Line& line) {
     if (agent_) return;
-    auto read = lmtp::read_settings(argv_, environment_);
+    auto read = agent::read_settings(argv_, environment_);
     if (!read) wrong(line, "the options are refused: " + read.error().what);
-    agent_ = std::make_unique<lmtp::Agent>(std::get<lmtp::Settings>(std::move(*read)).request, now_);
+    agent_ = std::make_unique<agent::Agent>(std::get<agent::Settings>(std::move(*read)).request, now_);
   }
 
   std::shared_ptr<mail::Message> mail() const {
-    lmtp::Input input;
+    agent::Input input;
     input.feed(mail_);
     return input.finish();
   }
@@ -116,7 +116,7 @@ class Run {
     agent_->finished({lmtp::Stage::connect, std::nullopt, why}, to_string(agent_->request().lmtp.front()), {});
   }
 
-  const lmtp::Report& report() {
+  const agent::Report& report() {
     if (!report_) {
       if (client_) agent_->finished(client_->outcome(0), to_string(agent_->request().lmtp.front()), client_->spent());
       report_ = agent_->report();
@@ -212,7 +212,7 @@ class Run {
 
   void expect(const Line& line) {
     if (client_ && !std::holds_alternative<Done>(step())) wrong(line, "the agent has not ended: " + wanted());
-    const lmtp::Report& report = this->report();
+    const agent::Report& report = this->report();
     if (line.lane == 'N' && report.note.text.find(line.text) == std::string::npos &&
         report.last_line.find(line.text) == std::string::npos) {
       wrong(line, "'" + line.text + "' stands neither in the note nor in the last line:\n  " + report.note.text + "\n  " +
@@ -228,11 +228,11 @@ class Run {
   std::mt19937 random_;
   TimePoint now_{std::chrono::hours(1)};
   std::vector<std::string> argv_{"lda2lmtp"};
-  lmtp::Environment environment_;
+  agent::Environment environment_;
   std::string mail_;
-  std::unique_ptr<lmtp::Agent> agent_;
+  std::unique_ptr<agent::Agent> agent_;
   std::optional<lmtp::Client> client_;
-  std::optional<lmtp::Report> report_;
+  std::optional<agent::Report> report_;
   bool unwanted_ = false;
   bool dot_left_ = false;
   bool final_reply_ = false;

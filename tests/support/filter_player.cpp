@@ -6,12 +6,12 @@
 #include <random>
 #include <set>
 
-#include "filter/engine.hpp"
-#include "filter/mailbox_text.hpp"
 #include "filter/options.hpp"
+#include "recipients/mailbox_text.hpp"
 #include "rspamd/exchange.hpp"
 #include "rspamd/scan_request.hpp"
 #include "rspamd/upstreams.hpp"
+#include "session/engine.hpp"
 #include "tests/support/smtpd_host.hpp"
 
 namespace mailbridge::testing {
@@ -94,7 +94,7 @@ class Player {
     bool has_requests = false;
   };
   struct Scan {
-    filter::StartScan command = {};
+    session::StartScan command = {};
     rspamd::Attempts attempts = {};
     std::size_t attempt = 0;  // from 1
     std::size_t server = 0;
@@ -126,8 +126,8 @@ class Player {
     return text[0] == ' ' ? std::optional(text.substr(1)) : std::nullopt;
   }
 
-  filter::AppSettings settings() {
-    filter::AppSettings settings;
+  filter::Settings settings() {
+    filter::Settings settings;
     std::string out_of_order;
     bool deliver = false;
     std::vector<filter::GivenOption> given;
@@ -145,7 +145,7 @@ class Player {
       else differ("O lines: " + read.error().what);
     }
     settings.engine.out_of_order = out_of_order;
-    if (deliver) settings.engine.delivery.emplace(filter::DeliverySettings{lmtp::MarkKeys::parse(mark_key).value()});
+    if (deliver) settings.engine.delivery.emplace(recipients::DeliverySettings{lmtp::MarkKeys::parse(mark_key).value()});
     return settings;
   }
 
@@ -216,7 +216,7 @@ class Player {
   }
 
   void looked_up(const Line& line, std::string_view what) {
-    const auto found = filter::parse_found(what);
+    const auto found = recipients::parse_found(what);
     if (!found) return differ("line " + std::to_string(line.at) + ": no answer to a look-up");
     if (lookups_.erase(line.number) == 0 && !broken()) differ("line " + std::to_string(line.at) + ": no such look-up");
     engine_.lookup_finished(line.number, found->mailbox, found->why, now_, found->ours);
@@ -229,7 +229,7 @@ class Player {
       if (!broken()) differ("line " + std::to_string(line.at) + ": no such delivery");
       return;
     }
-    const auto outcomes = filter::parse_outcomes(what);
+    const auto outcomes = recipients::parse_outcomes(what);
     if (!outcomes) return differ("line " + std::to_string(line.at) + ": no outcome of a delivery");
     const auto& recipients = delivery.mapped().transaction.recipients;
     for (std::size_t i = 0; i < recipients.size() && i < outcomes->size(); ++i) {
@@ -347,24 +347,24 @@ class Player {
   void pump() {
     for (bool again = true; again;) {
       again = false;
-      for (filter::Command& command : engine_.take_commands()) {
-        if (auto* start = std::get_if<filter::StartScan>(&command)) {
+      for (session::Command& command : engine_.take_commands()) {
+        if (auto* start = std::get_if<session::StartScan>(&command)) {
           const auto number = static_cast<unsigned>(start->id);
           Scan& scan = scans_.try_emplace(number).first->second;  // perhaps not for the first time
           scan.command = std::move(*start);
           scan.attempts = {};
           scan.open = true;
           begin_attempt(number, scan);
-        } else if (const auto* lookup = std::get_if<filter::StartLookup>(&command)) {
+        } else if (const auto* lookup = std::get_if<recipients::StartLookup>(&command)) {
           const auto number = static_cast<unsigned>(lookup->id);
           if (lookup->until <= now_) violate("no time is left for a look-up");
           lookups_.insert(number);
           recipients_.insert(lookup->recipient);
-          played_.looked_up[number] = filter::text_of(*lookup);
-        } else if (auto* delivery = std::get_if<filter::StartDelivery>(&command)) {
+          played_.looked_up[number] = recipients::text_of(*lookup);
+        } else if (auto* delivery = std::get_if<recipients::StartDelivery>(&command)) {
           const auto number = static_cast<unsigned>(delivery->id);
           if (delivery->dot_by >= delivery->reply_by) violate("no time is left for the answer to the dot");
-          played_.to_dovecot[number] = filter::text_of(delivery->transaction);
+          played_.to_dovecot[number] = recipients::text_of(delivery->transaction);
           deliveries_.emplace(number, std::move(*delivery));
         } else if (auto* note = std::get_if<Note>(&command)) {
           played_.notes.push_back(std::move(*note));
@@ -441,15 +441,15 @@ class Player {
   const Manner manner_;
   std::minstd_rand random_;
   Played played_;
-  const filter::AppSettings settings_;
-  filter::Engine engine_;
+  const filter::Settings settings_;
+  session::Engine engine_;
   rspamd::Upstreams upstreams_{settings_.upstreams};
   const std::vector<std::string> names_ = names(settings_.upstreams);
   SmtpdHost host_{settings_.engine.allow_rewritten_body};
   std::map<unsigned, Scan> scans_;
   std::map<unsigned, Foreseen> foreseen_;
   std::set<unsigned> lookups_;
-  std::map<unsigned, filter::StartDelivery> deliveries_;
+  std::map<unsigned, recipients::StartDelivery> deliveries_;
   std::map<unsigned, std::string> servers_;  // that deliveries went to
   std::set<std::string> have_it_;            // recipients of those
   std::set<std::string> recipients_;         // about whom the mail store was asked, or who have it

@@ -14,7 +14,7 @@
 
 namespace mailbridge::testing {
 
-// Look-ups and deliveries are in the words of filter/mailbox_text.hpp. The key of marks is the player's own.
+// Look-ups and deliveries are in the words of recipients/mailbox_text.hpp. The key of marks is the player's own.
 
 // How arrivals are cut, and which one is replaced by an ending. Only cut at least into lines can smtpd's rules be judged, for
 // what we wrote must be seen before smtpd's next line.

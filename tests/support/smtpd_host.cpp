@@ -4,12 +4,12 @@
 #include <charconv>
 
 #include "base/dot_stuffing.hpp"
-#include "filter/smtpd_line.hpp"
+#include "smtpd/line.hpp"
 
 namespace mailbridge::testing {
 namespace {
 
-using filter::parse_line;
+using smtpd::parse_line;
 
 std::string_view take(std::string_view& rest) {
   const std::size_t bar = rest.find('|');
@@ -46,35 +46,35 @@ void SmtpdHost::heard(std::string_view bytes) {
 
 void SmtpdHost::line_said(std::string_view line) {
   const auto parsed = parse_line(line);
-  if (!parsed || std::holds_alternative<filter::Config>(parsed->event)) return;
+  if (!parsed || std::holds_alternative<smtpd::Config>(parsed->event)) return;
   Session& session = sessions_[parsed->session_key];
   const auto is = [&]<class Event>(std::type_identity<Event>) { return std::get_if<Event>(&parsed->event); };
-  session.token_first.insert(filter::dialect_of(parsed->version).answers_token_first);
-  if (is(std::type_identity<filter::LinkConnect>())) {
+  session.token_first.insert(smtpd::dialect_of(parsed->version).answers_token_first);
+  if (is(std::type_identity<smtpd::LinkConnect>())) {
     session.stream = Stream{};
     session.known = true;
-  } else if (const auto* greeting = is(std::type_identity<filter::LinkGreeting>())) {
+  } else if (const auto* greeting = is(std::type_identity<smtpd::LinkGreeting>())) {
     if (!greeting->hostname.empty()) names_.insert("@" + std::string(greeting->hostname));
-  } else if (is(std::type_identity<filter::LinkDisconnect>())) {
+  } else if (is(std::type_identity<smtpd::LinkDisconnect>())) {
     session.known = false;
     session.stream = Stream{};
-  } else if (is(std::type_identity<filter::TxBegin>()) || is(std::type_identity<filter::TxCommit>()) ||
-             is(std::type_identity<filter::TxRollback>()) || is(std::type_identity<filter::TxReset>())) {
+  } else if (is(std::type_identity<smtpd::TxBegin>()) || is(std::type_identity<smtpd::TxCommit>()) ||
+             is(std::type_identity<smtpd::TxRollback>()) || is(std::type_identity<smtpd::TxReset>())) {
     session.stream = Stream{};
-  } else if (const auto* data = is(std::type_identity<filter::DataLine>())) {
+  } else if (const auto* data = is(std::type_identity<smtpd::DataLine>())) {
     session.tokens.emplace(data->token);
     if (!session.known) session.stream = Stream{};
     if (session.stream.ended) return;
     if (data->line == ".") session.stream.ended = true;
     else session.stream.in.emplace_back(unstuffed(data->line));
-  } else if (const auto* commit = is(std::type_identity<filter::Commit>())) {
+  } else if (const auto* commit = is(std::type_identity<smtpd::Commit>())) {
     session.tokens.emplace(commit->token);
     session.requests.push_back({Request::Phase::commit, std::string(commit->token)});
     if (!session.stream.dotted) session.stream.commit_came_early = true;
-  } else if (const auto* rcpt = is(std::type_identity<filter::RcptTo>())) {
+  } else if (const auto* rcpt = is(std::type_identity<smtpd::RcptTo>())) {
     session.tokens.emplace(rcpt->token);
     session.requests.push_back({Request::Phase::rcpt_to, std::string(rcpt->token)});
-  } else if (const auto* other = is(std::type_identity<filter::OtherRequest>())) {
+  } else if (const auto* other = is(std::type_identity<smtpd::OtherRequest>())) {
     session.tokens.emplace(other->token);
     session.requests.push_back({Request::Phase::other, std::string(other->token)});
   } else {
@@ -116,7 +116,7 @@ void SmtpdHost::line_heard(std::string_view line, bool cut) {
 
 void SmtpdHost::data_line(Session& session, std::string_view line) {
   Stream& stream = session.stream;
-  if (line.size() > filter::max_dataline) broken("a data-line that smtpd chokes on");
+  if (line.size() > smtpd::max_dataline) broken("a data-line that smtpd chokes on");
   if (!stream.ended) return broken("a data-line before the end of data", line);
   if (stream.dotted) return broken("a data-line after our own '.'", line);
   if (line == ".") {

@@ -1,4 +1,4 @@
-// Of FreeBSD's <sys/sysctl.h>, what platform/freebsd.cpp asks for.
+// Of FreeBSD's <sys/sysctl.h>, what platform/system/freebsd.cpp asks for.
 #pragma once
 
 #include <stddef.h>

@@ -1,4 +1,4 @@
-// Of FreeBSD's <sys/user.h>, what platform/freebsd.cpp asks for.
+// Of FreeBSD's <sys/user.h>, what platform/system/freebsd.cpp asks for.
 #pragma once
 
 #include <sys/time.h>

@@ -1,4 +1,4 @@
-// Of OpenBSD's <sys/sysctl.h>, what platform/openbsd.cpp asks for.
+// Of OpenBSD's <sys/sysctl.h>, what platform/system/openbsd.cpp asks for.
 #pragma once
 
 #include <stddef.h>

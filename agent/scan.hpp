@@ -1,0 +1,43 @@
+// A scan at delivery time, for sites where no filter scans, and for settings of rspamd's that belong to one recipient: from a
+// mail to what is delivered of it. Verdicts become headers as with filter-mailbridge (policy/decision.hpp).
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <asio/awaitable.hpp>
+
+#include "agent/agent.hpp"
+#include "base/conversation.hpp"
+#include "mail/envelope.hpp"
+#include "mail/message.hpp"
+#include "net/tls_settings.hpp"
+#include "policy/decision.hpp"
+#include "rspamd/scan_request.hpp"
+#include "rspamd/upstreams.hpp"
+
+namespace mailbridge::agent {
+
+// A mail that is refused now bounces to whoever is named as its sender, so by default spam is marked instead.
+struct ScanSettings {
+  std::vector<rspamd::Upstream> upstreams;  // at least one
+  net::TlsSettings tls_files = {};
+  std::string tls_name = {};  // in their certificates; empty: the server's host
+  Duration timeout = std::chrono::seconds(30);
+  std::size_t max_size = 0;  // of what is scanned
+  rspamd::ScanSettings request = {};
+  policy::Policy policy = {};
+  policy::Enforcement enforcement = policy::Enforcement::softened;
+};
+
+// Over as many servers as it takes, until `until` at the latest. `settings` must outlive it.
+asio::awaitable<Scanned> scan(const ScanSettings& settings, std::shared_ptr<const mail::Message> message, mail::Envelope envelope,
+                              const std::string& host_name, TimePoint until);
+
+// What is wrong with one of the servers; empty when it answers.
+asio::awaitable<std::string> ping(const ScanSettings& settings, const rspamd::Upstream& server);
+
+}  // namespace mailbridge::agent

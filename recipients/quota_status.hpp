@@ -1,0 +1,70 @@
+// A question to Dovecot's quota-status (src/plugins/quota/quota-status.c), which speaks Postfix's policy protocol: is there such
+// a user, and is there room for a message of this size?
+//
+//   asking ──► awaiting ──► done        we speak first; an empty line ends either side's words, and the connection may be used
+//     ▲            │                    again
+//     └────────────┘                    once, and for the smallest message, when a larger one was answered with nothing
+//
+// Dovecot 2.4 says nothing at all (`action=`) about a message that is larger than the whole quota, unless quota_status_toolarge
+// is set. Whether that is the reason shows when the smallest message is welcome.
+//
+// Its replies are settings, so the enhanced code tells more than the code, and the words are a last resort. Dovecot remembers the
+// size of the last question on a connection, so it is always told one; it takes 0 for 1.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/conversation.hpp"
+#include "base/line_buffer.hpp"
+#include "recipients/mailbox.hpp"
+
+namespace mailbridge::recipients {
+
+// What follows "action=": a word or code of Postfix's access(5), and text. Unsure when it is empty or unknown.
+Found found(std::string_view action);
+
+class QuotaStatus {
+ public:
+  // `recipient` is one that lmtp::address_fault() has nothing against.
+  QuotaStatus(std::string_view recipient, std::size_t size, TimePoint until);
+
+  Step next(TimePoint now);
+  void sent(std::size_t n);
+  void receive(std::string_view bytes);
+  void end(const Ending& ending);
+
+  // When Done.
+  const Found& result() const { return *result_; }
+  bool reusable() const { return in_sync_; }
+  // The connection ended before a word was said: if it had served before, a fresh one is worth a try.
+  bool stale() const { return stale_; }
+
+ private:
+  void ask(std::size_t size);
+  void on_line(std::string_view line, bool cut);
+  void on_reply(std::string_view action);
+  void give_up(std::string why);
+
+  static constexpr std::size_t max_line = 2048;  // of a reply; one is enough for any text of access(5)
+  static constexpr std::size_t max_lines = 20;
+
+  std::string recipient_;
+  std::size_t size_ = 0;       // asked about
+  bool said_nothing_ = false;  // about a larger one
+  std::string request_;
+  std::size_t sent_ = 0;
+  TimePoint until_;
+  LineBuffer lines_{max_line};
+  std::size_t count_ = 0;
+  std::optional<std::string> action_;
+  std::optional<Found> result_;
+  bool in_sync_ = false;
+  bool stale_ = false;
+};
+
+static_assert(Conversation<QuotaStatus>);
+
+}  // namespace mailbridge::recipients

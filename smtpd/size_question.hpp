@@ -1,0 +1,40 @@
+// A session with our own smtpd, for what only its answer to EHLO tells: SIZE, the largest message it takes (RFC 1870 4). smtpd
+// reports that answer to its filters as it does any client's (protocol-server), so nothing is read from it here but its end.
+//
+//   banner ──► EHLO ──► its reply ──► QUIT ──► done
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <string_view>
+
+#include "base/conversation.hpp"
+#include "base/endpoint.hpp"
+#include "base/result.hpp"
+#include "lmtp/reply.hpp"
+
+namespace mailbridge::smtpd {
+
+// Where a listener can be reached from this host; `dest` as link-connect tells it: "192.0.2.1:25", "[::]:25".
+Result<Endpoint> listener_at(std::string_view dest);
+
+class SizeQuestion {
+ public:
+  explicit SizeQuestion(TimePoint until) : until_(until) {}
+
+  Step next(TimePoint now);
+  void sent(std::size_t n) { to_send_.remove_prefix(n); }
+  void receive(std::string_view bytes);
+  void end(const Ending&) { done_ = true; }
+
+ private:
+  TimePoint until_;
+  lmtp::ReplyReader replies_;
+  std::size_t heard_ = 0;  // replies
+  std::string_view to_send_;
+  bool done_ = false;
+};
+
+static_assert(Conversation<SizeQuestion>);
+
+}  // namespace mailbridge::smtpd
