@@ -34,6 +34,7 @@
 #include "platform/platform.hpp"
 #include "platform/spool.hpp"
 #include "recipients/mailbox_text.hpp"
+#include "smtpd/listener.hpp"
 #include "smtpd/size_question.hpp"
 #include "wires/mailboxes.hpp"
 #include "wires/rspamd.hpp"

@@ -1,42 +1,12 @@
 #include "smtpd/line.hpp"
 
 #include <algorithm>
-#include <array>
 #include <charconv>
-#include <optional>
 
 #include "base/text.hpp"
 
 namespace mailbridge::smtpd {
 namespace {
-
-struct DialectRow {
-  Version since;
-  Dialect dialect;
-};
-// 0.4: OpenSMTPD 6.6; 0.5: never in a portable release; 0.6: 6.7, 6.8, 7.3; 0.7: 7.4 and later.
-constexpr std::array<DialectRow, 4> dialects = {{
-    {{0, 7}, {false, false, false, false}},
-    {{0, 6}, {false, false, true, true}},
-    {{0, 5}, {false, true, true, true}},
-    {{0, 0}, {true, true, true, true}},
-}};
-
-// The text up to the next '|', which is taken away; everything when there is none.
-std::string_view take(std::string_view& rest) {
-  const std::size_t bar = rest.find('|');
-  const std::string_view field = rest.substr(0, bar);
-  rest.remove_prefix(bar == std::string_view::npos ? rest.size() : bar + 1);
-  return field;
-}
-
-// The text after the last '|', which is taken away.
-std::string_view take_last(std::string_view& rest) {
-  const std::size_t bar = rest.rfind('|');
-  const std::string_view field = rest.substr(bar == std::string_view::npos ? 0 : bar + 1);
-  rest = rest.substr(0, bar == std::string_view::npos ? 0 : bar);
-  return field;
-}
 
 std::optional<unsigned> number(std::string_view text) {
   unsigned value = 0;
@@ -53,82 +23,7 @@ std::optional<Version> parse_version(std::string_view text) {
   return Version{*major, *minor};
 }
 
-bool parse_hex(std::string_view text, std::uint64_t& value) {
-  if (text.empty() || text.size() > 16) return false;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, 16);
-  return error == std::errc{} && end == text.data() + text.size();
-}
-
-LinkConnect link_connect(std::string_view rest) {  // from the right: the PTR name may hold anything
-  LinkConnect event{};
-  event.dest = take_last(rest);
-  event.src = take_last(rest);
-  event.fcrdns = take_last(rest);
-  event.rdns = rest;
-  return event;
-}
-
-LinkTls link_tls(std::string_view rest) {  // TLSv1.3:TLS_AES_256_GCM_SHA384:256
-  LinkTls event{};
-  const std::size_t colon = rest.find(':');
-  event.version = rest.substr(0, colon);
-  if (colon != std::string_view::npos) event.cipher = rest.substr(colon + 1, rest.find(':', colon + 1) - colon - 1);
-  return event;
-}
-
-LinkAuth link_auth(std::string_view rest, const Dialect& dialect) {
-  LinkAuth event{};
-  if (dialect.result_follows_user) {
-    event.result = take_last(rest);
-  } else {
-    event.result = take(rest);
-  }
-  event.user = rest;
-  return event;
-}
-
-template <class Tx>
-Tx tx_address(std::string_view rest, const Dialect& dialect) {
-  Tx event{};
-  event.msgid = take(rest);
-  if (dialect.result_follows_address) {
-    event.result = take_last(rest);
-  } else {
-    event.result = take(rest);
-  }
-  event.address = rest;
-  return event;
-}
-
-Event parse_report(std::string_view event, std::string_view rest, const Dialect& dialect) {
-  if (event == "link-connect") return link_connect(rest);
-  if (event == "link-greeting") return LinkGreeting{rest};
-  if (event == "link-identify") {
-    const std::string_view method = take(rest);
-    return LinkIdentify{method, rest};
-  }
-  if (event == "link-tls") return link_tls(rest);
-  if (event == "link-auth") return link_auth(rest, dialect);
-  if (event == "link-disconnect") return LinkDisconnect{};
-  if (event == "tx-begin") return TxBegin{take(rest)};
-  if (event == "tx-mail") return tx_address<TxMail>(rest, dialect);
-  if (event == "tx-envelope") return TxEnvelope{};
-  if (event == "tx-rcpt") return tx_address<TxRcpt>(rest, dialect);
-  if (event == "tx-commit") return TxCommit{take(rest)};
-  if (event == "tx-rollback") return TxRollback{take(rest)};
-  if (event == "tx-reset") return TxReset{take(rest)};
-  if (event == "protocol-client") return ProtocolClient{rest};
-  return OtherReport{};
-}
-
 }  // namespace
-
-const Dialect& dialect_of(Version version) {
-  for (const DialectRow& row : dialects) {
-    if (version >= row.since) return row.dialect;
-  }
-  return dialects.back().dialect;
-}
 
 std::optional<std::string_view> reply_in(std::string_view line) {
   constexpr std::string_view report = "report|";
@@ -142,6 +37,15 @@ std::optional<std::string_view> reply_in(std::string_view line) {
   const std::size_t session_end = line.find('|', event.size());
   if (session_end == std::string_view::npos) return std::nullopt;
   return line.substr(session_end + 1);
+}
+
+std::optional<std::size_t> size_limit_in(std::string_view reply) {
+  constexpr std::string_view keyword = "250-SIZE ";
+  if (!reply.starts_with(keyword)) return std::nullopt;
+  std::size_t size = 0;
+  const auto [end, error] = std::from_chars(reply.data() + keyword.size(), reply.data() + reply.size(), size);
+  if (error != std::errc{} || end != reply.data() + reply.size()) return std::nullopt;
+  return size;
 }
 
 std::size_t announced_size(std::string_view command) {
@@ -165,34 +69,32 @@ std::size_t announced_size(std::string_view command) {
 Result<SmtpdLine> parse_line(std::string_view line) {
   const auto malformed = [line](const char* why) { return fail(Errc::malformed, std::string(why) + ": " + printable(line, 80)); };
   std::string_view rest = line;
-  const std::string_view kind = take(rest);
+  const std::string_view kind = take_field(rest);
   SmtpdLine parsed{};
   if (kind == "config") {
-    const std::string_view key = take(rest);
+    const std::string_view key = take_field(rest);
     parsed.event = Config{key, rest};
     return parsed;
   }
   const bool is_request = kind == "filter";
   if (!is_request && kind != "report") return malformed("smtpd sent a line that is none of config, report and filter");
-  const auto version = parse_version(take(rest));
+  const auto version = parse_version(take_field(rest));
   if (!version) return malformed("smtpd sent a line without a protocol version");
   parsed.version = *version;
-  const Dialect& dialect = dialect_of(parsed.version);
-  take(rest);  // time
-  const std::string_view subsystem = take(rest);
-  const std::string_view event = take(rest);
-  parsed.session = take(rest);
-  if (!parse_hex(parsed.session, parsed.session_key)) return malformed("smtpd sent a line without a session id");
+  take_field(rest);  // time
+  const std::string_view subsystem = take_field(rest);
+  const std::string_view event = take_field(rest);
+  parsed.session = take_field(rest);
+  const auto session_key = parse_id(parsed.session);
+  if (!session_key) return malformed("smtpd sent a line without a session id");
+  parsed.session_key = *session_key;
   if (!is_request) {
-    parsed.event = subsystem == "smtp-in" ? parse_report(event, rest, dialect) : Event(OtherReport{});
+    parsed.event = subsystem == "smtp-in" ? read_report(event, rest, dialect_of(parsed.version)) : Event(OtherReport{});
     return parsed;
   }
-  const std::string_view token = take(rest);
-  if (std::uint64_t ignored = 0; !parse_hex(token, ignored)) return malformed("smtpd sent a request without a token");
-  if (event == "data-line") parsed.event = DataLine{token, rest};
-  else if (event == "commit") parsed.event = Commit{token};
-  else if (event == "rcpt-to") parsed.event = RcptTo{token, rest};
-  else parsed.event = OtherRequest{event, token};
+  auto request = read_request(event, rest);
+  if (!request) return malformed("smtpd sent a request without a token");
+  parsed.event = *request;
   return parsed;
 }
 

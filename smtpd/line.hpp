@@ -7,95 +7,16 @@
 // Fields are never escaped; only the last one may hold '|'. Views point into the line.
 #pragma once
 
-#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <variant>
 
 #include "base/result.hpp"
+#include "smtpd/events.hpp"
 
 namespace mailbridge::smtpd {
-
-struct Version {
-  unsigned major = 0;
-  unsigned minor = 0;
-  auto operator<=>(const Version&) const = default;
-};
-
-// What differs between protocol versions, in one place.
-struct Dialect {
-  bool answers_token_first;     // filter-result|TOKEN|SESSION, not SESSION|TOKEN
-  bool result_follows_address;  // tx-mail|msgid|address|result, not msgid|result|address
-  bool result_follows_user;     // link-auth|user|result, not result|user
-  bool cuts_long_lines;         // smtpd cuts the lines we send to 1,997 bytes
-};
-const Dialect& dialect_of(Version version);
-
-// Reports. Fields stand as on the wire.
-struct LinkConnect {
-  std::string_view rdns, fcrdns, src, dest;
-};
-struct LinkGreeting {
-  std::string_view hostname;
-};
-struct LinkIdentify {
-  std::string_view method, name;  // HELO or EHLO
-};
-struct LinkTls {
-  std::string_view version, cipher;
-};
-struct LinkAuth {
-  std::string_view result, user;
-};
-struct LinkDisconnect {};
-struct TxBegin {
-  std::string_view msgid;
-};
-struct TxMail {
-  std::string_view msgid, result, address;
-};
-struct TxEnvelope {};  // one for each that smtpd makes of a recipient, before that recipient's tx-rcpt
-struct TxRcpt {
-  std::string_view msgid, result, address;
-};
-struct TxCommit {
-  std::string_view msgid;
-};
-struct TxRollback {
-  std::string_view msgid;
-};
-struct TxReset {
-  std::string_view msgid;
-};
-struct ProtocolClient {
-  std::string_view command;
-};
-struct OtherReport {};  // an event we do not use, or another subsystem's
-
-// Requests: each wants exactly one answer, save that all data-lines of a message are answered by lines of ours.
-struct DataLine {
-  std::string_view token, line;
-};
-struct Commit {
-  std::string_view token;
-};
-struct RcptTo {
-  std::string_view token, address;  // what stands between '<' and '>'
-};
-struct OtherRequest {
-  std::string_view phase, token;
-};  // a phase we never registered
-
-struct Config {
-  std::string_view key, value;
-};
-
-using Event =
-    std::variant<Config, LinkConnect, LinkGreeting, LinkIdentify, LinkTls, LinkAuth, LinkDisconnect, TxBegin, TxMail, TxEnvelope,
-                 TxRcpt, TxCommit, TxRollback, TxReset, ProtocolClient, OtherReport, DataLine, Commit, RcptTo, OtherRequest>;
 
 struct SmtpdLine {
   Version version;           // not for Config
@@ -107,6 +28,9 @@ struct SmtpdLine {
 // What smtpd replies to a client, when the line is a protocol-server report. There are a dozen of these for each mail, nearly all
 // of no use, so they are told apart without parse_line().
 std::optional<std::string_view> reply_in(std::string_view line);
+
+// smtpd's limit of a message's size in bytes, from a line of its reply to EHLO; none when the line is another.
+std::optional<std::size_t> size_limit_in(std::string_view reply);
 
 // The SIZE= of a MAIL command (RFC 1870), in bytes; 0 when there is none, or it is no such command.
 std::size_t announced_size(std::string_view command);

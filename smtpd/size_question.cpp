@@ -1,15 +1,6 @@
 #include "smtpd/size_question.hpp"
 
-#include <string>
-
 namespace mailbridge::smtpd {
-
-Result<Endpoint> listener_at(std::string_view dest) {
-  constexpr std::string_view any4 = "0.0.0.0:", any6 = "[::]:";
-  if (dest.starts_with(any4)) return parse_lmtp_endpoint("127.0.0.1:" + std::string(dest.substr(any4.size())));
-  if (dest.starts_with(any6)) return parse_lmtp_endpoint("[::1]:" + std::string(dest.substr(any6.size())));
-  return parse_lmtp_endpoint(dest);
-}
 
 Step SizeQuestion::next(TimePoint) {
   if (done_) return Done{};

@@ -5,18 +5,12 @@
 #pragma once
 
 #include <cstddef>
-#include <optional>
 #include <string_view>
 
 #include "base/conversation.hpp"
-#include "base/endpoint.hpp"
-#include "base/result.hpp"
 #include "lmtp/reply.hpp"
 
 namespace mailbridge::smtpd {
-
-// Where a listener can be reached from this host; `dest` as link-connect tells it: "192.0.2.1:25", "[::]:25".
-Result<Endpoint> listener_at(std::string_view dest);
 
 class SizeQuestion {
  public:

@@ -1,10 +1,9 @@
-// What the engine makes of --deliver: session/engine_delivery.cpp.
+// What the engine makes of --deliver: session/delivery_plan.hpp, session/delivery_desk.hpp.
 #include <gmock/gmock.h>
-#include <gtest/gtest.h>
 
-#include <map>
+#include <iterator>
 
-#include "session/engine.hpp"
+#include "tests/session/fixture.hpp"
 
 namespace mailbridge::session {
 namespace {
@@ -28,7 +27,7 @@ const Outcome full_now = reply(Stage::dot, 452, "4.2.2");
 const Outcome down = {Stage::connect, std::nullopt, "nobody listens there"};
 const Outcome lost = {Stage::dot, std::nullopt, "connection closed", true};
 
-class DeliveryTest : public testing::Test {
+class DeliveryTest : public EngineFixture {
  protected:
   DeliveryTest() {
     settings.verify.domains = {"example.org"};
@@ -37,66 +36,41 @@ class DeliveryTest : public testing::Test {
   }
 
   void restart(const std::string& dest = "192.0.2.9:25") {
-    engine = Engine(settings, 7);
+    start();
     smtpd("config|smtpd-version|7.8.0\nconfig|ready\n");
-    smtpd(report("link-connect|mx.example.net|pass|192.0.2.1:99|" + dest) + report("link-greeting|mx.example.org") +
-          report("link-identify|EHLO|mx.example.net") + report("protocol-server|250-SIZE 36700160"));
+    smtpd(connect("0a", dest) + report("protocol-server|250-SIZE 36700160"));
     output();
   }
 
   void smtpd(const std::string& lines) {
-    engine.receive(lines, now);
-    collect();
+    EngineFixture::smtpd(lines);
+    find_mailboxes();
   }
-  void pass(Duration duration) {
-    now += duration;
-    engine.tick(now);
-    collect();
-  }
-  void collect() {
-    for (Command& command : engine.take_commands()) {
-      if (auto* lookup = std::get_if<recipients::StartLookup>(&command)) lookups.push_back(*lookup);
-      else if (auto* scan = std::get_if<StartScan>(&command)) scans.push_back(scan->id);
-      else if (auto* start = std::get_if<recipients::StartDelivery>(&command)) started.push_back(std::move(*start));
-      else if (auto* cancel = std::get_if<recipients::CancelDelivery>(&command)) cancelled.push_back(cancel->id);
-      else if (auto* note = std::get_if<Note>(&command)) notes.push_back(std::move(*note));
-    }
+  // All look-ups are answered at once.
+  void find_mailboxes() {
     while (!lookups.empty()) {
-      const recipients::StartLookup lookup = lookups.back();
-      lookups.pop_back();
+      const recipients::StartLookup lookup = lookups.extract(lookups.begin()).mapped();
       const bool known = std::string_view("aABbx").find(lookup.recipient[0]) != std::string_view::npos;
       const bool unsure = lookup.recipient.starts_with("unsure");
-      engine.lookup_finished(lookup.id,
-                             known    ? recipients::Mailbox::known
-                             : unsure ? recipients::Mailbox::unsure
-                                      : recipients::Mailbox::unknown,
-                             "", now);
+      engine->lookup_finished(lookup.id,
+                              known    ? recipients::Mailbox::known
+                              : unsure ? recipients::Mailbox::unsure
+                                       : recipients::Mailbox::unknown,
+                              "", now);
       collect();
     }
   }
-  std::string output() {
-    std::string all;
-    for (auto bytes = engine.output(); !bytes.empty(); bytes = engine.output()) {
-      all += bytes;
-      engine.written(bytes.size());
-    }
-    return all;
-  }
 
-  static std::string report(const std::string& event) {
-    const std::size_t bar = event.find('|');
-    return "report|0.7|1.2|smtp-in|" + event.substr(0, bar) + "|0a" + (bar == std::string::npos ? "" : event.substr(bar)) + "\n";
-  }
   static std::string envelope(const std::vector<std::string>& recipients) {
     std::string lines = report("tx-begin|00000001") + report("tx-mail|00000001|ok|a@example.net");
     for (const std::string& recipient : recipients) {
-      lines += "filter|0.7|1.2|smtp-in|rcpt-to|0a|70|" + recipient + "\n" + report("tx-rcpt|00000001|ok|" + recipient);
+      lines += rcpt_to(recipient) + report("tx-rcpt|00000001|ok|" + recipient);
     }
     return lines;
   }
   static std::string content(const std::vector<std::string>& fields = {"Subject: x"}) {
     std::string lines;
-    const auto line = [&](const std::string& text) { lines += "filter|0.7|1.2|smtp-in|data-line|0a|d0|" + text + "\n"; };
+    const auto line = [&](const std::string& text) { lines += data(text); };
     for (const char* own : {"Received: from x (y [192.0.2.1])", "\tby mx.example.org (OpenSMTPD) with ESMTP id 00000001;",
                             "\tThu, 1 Jan 2026 00:00:00 +0000 (UTC)"})
       line(own);
@@ -121,14 +95,8 @@ class DeliveryTest : public testing::Test {
   }
   static std::string mark_of(const std::vector<std::string>& recipients) { return lmtp::seal(key, "00000001", recipients); }
 
-  void verdict(const std::string& action) {
-    rspamd::Verdict verdict;
-    verdict.action = action;
-    const ScanId id = scans.back();
-    scans.pop_back();
-    engine.scan_finished(id, verdict, now);
-    collect();
-  }
+  // On the message that came last.
+  void verdict(const std::string& action) { EngineFixture::verdict(scans.extract(std::prev(scans.end())).key(), action, now); }
   // A message that rspamd lets pass.
   void mail(const std::vector<std::string>& recipients, const std::vector<std::string>& fields = {"Subject: x"}) {
     smtpd(envelope(recipients));
@@ -137,12 +105,12 @@ class DeliveryTest : public testing::Test {
     if (!scans.empty()) verdict("no action");
   }
   void outcomes(const std::vector<Outcome>& of_them) {
-    ASSERT_FALSE(started.empty());
-    engine.delivery_finished(started.back().id, of_them, "unix:/lmtp", now + 7ms);
+    ASSERT_FALSE(deliveries.empty());
+    engine->delivery_finished(deliveries.back().id, of_them, "unix:/lmtp", now + 7ms);
     collect();
   }
   std::string commit() {
-    smtpd("filter|0.7|1.2|smtp-in|commit|0a|c0|\n");
+    smtpd(EngineFixture::commit());
     return output();
   }
   // The log line of the message.
@@ -155,22 +123,13 @@ class DeliveryTest : public testing::Test {
   }
 
   static constexpr std::string_view proceed = "filter-result|0a|c0|proceed\n";
-
-  Settings settings;
-  Engine engine{Settings{}};
-  TimePoint now = TimePoint(1h);
-  std::vector<recipients::StartLookup> lookups;
-  std::vector<ScanId> scans;
-  std::vector<recipients::StartDelivery> started;
-  std::vector<recipients::DeliveryId> cancelled;
-  std::vector<Note> notes;
 };
 
 TEST_F(DeliveryTest, TheMailStoreGetsWhatSmtpdWouldHaveQueued) {
   mail({"alice@example.org", "Bob+x@example.org"},
        {"Subject: x", "X-Spam: No", "X-Mailbridge-Delivered: forged", "Bcc: c@x", "To: carol"});
-  ASSERT_EQ(started.size(), 1U);
-  const lmtp::Transaction& wanted = started[0].transaction;
+  ASSERT_EQ(deliveries.size(), 1U);
+  const lmtp::Transaction& wanted = deliveries[0].transaction;
   EXPECT_EQ(wanted.sender, "a@example.net");
   ASSERT_EQ(wanted.recipients.size(), 2U);
   EXPECT_EQ(wanted.recipients[0].address, "alice@example.org");
@@ -180,8 +139,8 @@ TEST_F(DeliveryTest, TheMailStoreGetsWhatSmtpdWouldHaveQueued) {
   EXPECT_EQ(wanted.client, (lmtp::ClientInfo{"192.0.2.1", "mx.example.net", "", "0a.00000001"}));
   EXPECT_EQ(wanted.mail.bytes(0), head("Subject: x\r\nTo: carol@mx.example.org\r\n")) << "as smtpd does it";
   EXPECT_EQ(wanted.mail.bytes(wanted.mail.head.size()), "\r\n.dot\r\n");
-  EXPECT_EQ(started[0].dot_by, now + 30s);
-  EXPECT_EQ(started[0].reply_by, now + 60s);
+  EXPECT_EQ(deliveries[0].dot_by, now + 30s);
+  EXPECT_EQ(deliveries[0].reply_by, now + 60s);
   EXPECT_EQ(output(), "") << "the client waits";
 }
 
@@ -196,7 +155,7 @@ TEST_F(DeliveryTest, AllHaveItAndTheQueuedCopyIsWholeAndMarked) {
               HasSubstr(" delivered=2/2 lmtp=unix:/lmtp deliver_ms=7 lmtp_reply=\"250 2.0.0 <x> words\" answer=proceed "
                         "result=committed"));
   EXPECT_EQ(line.level, Level::info);
-  EXPECT_THAT(engine.counters(), HasSubstr("deliver.delivered=2"));
+  EXPECT_THAT(engine->counters(), HasSubstr("deliver.delivered=2"));
 }
 
 TEST_F(DeliveryTest, WhatCameOfItDecidesWhatSmtpdGets) {
@@ -248,13 +207,13 @@ TEST_F(DeliveryTest, WhatCameOfItDecidesWhatSmtpdGets) {
 TEST_F(DeliveryTest, AMessageThatIsForOthersTooIsLeftToTheQueue) {
   for (const std::string other : {"elsewhere@example.net", "unsure@example.org"}) {
     mail({"alice@example.org", other});
-    EXPECT_THAT(started, IsEmpty());
+    EXPECT_THAT(deliveries, IsEmpty());
     EXPECT_EQ(output(), lines_of(head() + "\r\n..dot\r\n"));
     EXPECT_EQ(commit(), proceed);
     EXPECT_THAT(log().text, HasSubstr("left_to_smtpd=recipients"));
   }
   mail({"elsewhere@example.net"});
-  EXPECT_THAT(started, IsEmpty());
+  EXPECT_THAT(deliveries, IsEmpty());
   EXPECT_EQ(output(), lines_of(head() + "\r\n..dot\r\n"));
 }
 
@@ -277,7 +236,7 @@ TEST_F(DeliveryTest, WhomSmtpdMakesSeveralOfIsLeftToTheQueue) {
   };
   for (const Row& row : rows) {
     restart();
-    started.clear();
+    deliveries.clear();
     notes.clear();
     smtpd(report("tx-begin|00000001") + report("tx-mail|00000001|ok|a@example.net"));
     ask("alice@example.org", row.of_alice);
@@ -285,7 +244,7 @@ TEST_F(DeliveryTest, WhomSmtpdMakesSeveralOfIsLeftToTheQueue) {
     output();
     smtpd(content());
     verdict("no action");
-    EXPECT_EQ(started.size(), row.delivered ? 1U : 0U) << row.name;
+    EXPECT_EQ(deliveries.size(), row.delivered ? 1U : 0U) << row.name;
     if (row.delivered) continue;
     EXPECT_EQ(output(), lines_of(head() + "\r\n..dot\r\n")) << row.name;
     EXPECT_THAT(log().text, HasSubstr("left_to_smtpd=recipients")) << row.name;
@@ -296,7 +255,7 @@ TEST_F(DeliveryTest, WithoutTheOptionNothingIsDelivered) {
   settings.delivery.reset();
   restart();
   mail({"alice@example.org"});
-  EXPECT_THAT(started, IsEmpty());
+  EXPECT_THAT(deliveries, IsEmpty());
   EXPECT_EQ(output(), lines_of(head() + "\r\n..dot\r\n"));
 }
 
@@ -305,7 +264,7 @@ TEST_F(DeliveryTest, WhatIsRefusedIsNotDelivered) {
     smtpd(envelope({"alice@example.org"}));
     smtpd(content());
     verdict(action);
-    EXPECT_THAT(started, IsEmpty()) << action;
+    EXPECT_THAT(deliveries, IsEmpty()) << action;
   }
 }
 
@@ -314,8 +273,8 @@ TEST_F(DeliveryTest, WhatPassesWithoutAScanIsDeliveredToo) {
   settings.classes.networks = Networks({*parse_network("192.0.2.0/24")});
   restart();
   mail({"alice@example.org"}, {"Subject: x", "X-Mailbridge-Delivered: forged"});
-  ASSERT_EQ(started.size(), 1U);
-  EXPECT_EQ(started[0].transaction.mail.head, head());
+  ASSERT_EQ(deliveries.size(), 1U);
+  EXPECT_EQ(deliveries[0].transaction.mail.head, head());
 }
 
 // tests/smtpd/rules_test.cpp has more of these.
@@ -338,7 +297,7 @@ TEST_F(DeliveryTest, WhatSmtpdWouldRefuseIsLeftToIt) {
     if (row.logged == "left_to_smtpd=trace") lines.replace(lines.find("00000001;"), 8, "00000002");
     smtpd(lines);
     verdict("no action");
-    EXPECT_THAT(started, IsEmpty()) << row.name;
+    EXPECT_THAT(deliveries, IsEmpty()) << row.name;
     EXPECT_THAT(output(), Not(HasSubstr("X-Mailbridge"))) << row.name;
     EXPECT_EQ(commit(), proceed) << row.name << ": it is smtpd's to refuse";
     EXPECT_THAT(log().text, HasSubstr(row.logged)) << row.name;
@@ -352,7 +311,7 @@ TEST_F(DeliveryTest, WhatComesBackToAllIsRefused) {
     restart();
     mail({"alice@example.org", "Bob@example.org", "alice@example.org"},
          {"Delivered-To: ALICE@example.org", "delivered-to: bob@example.org"});
-    EXPECT_THAT(started, IsEmpty());
+    EXPECT_THAT(deliveries, IsEmpty());
     EXPECT_EQ(output(), "filter-dataline|0a|d0|.\n");
     EXPECT_EQ(commit(), "filter-result|0a|c0|reject|554 5.4.6 Mail loop: the message was delivered to this mailbox before\n");
     EXPECT_THAT(log("tx-rollback|00000001").text, HasSubstr(" loops="));
@@ -361,9 +320,9 @@ TEST_F(DeliveryTest, WhatComesBackToAllIsRefused) {
 
 TEST_F(DeliveryTest, WhatComesBackToOneIsDeliveredToTheOthers) {
   mail({"alice@example.org", "bob@example.org"}, {"Delivered-To: bob@example.org"});
-  ASSERT_EQ(started.size(), 1U);
-  ASSERT_EQ(started[0].transaction.recipients.size(), 1U);
-  EXPECT_EQ(started[0].transaction.recipients[0].address, "alice@example.org");
+  ASSERT_EQ(deliveries.size(), 1U);
+  ASSERT_EQ(deliveries[0].transaction.recipients.size(), 1U);
+  EXPECT_EQ(deliveries[0].transaction.recipients[0].address, "alice@example.org");
   outcomes({delivered});
   EXPECT_EQ(output(), lines_of(mark_of({"alice@example.org"}) + head("Delivered-To: bob@example.org\r\n") + "\r\n..dot\r\n"));
   EXPECT_EQ(commit(), proceed);
@@ -374,18 +333,18 @@ TEST_F(DeliveryTest, WhatComesBackToOneIsDeliveredToTheOthers) {
 TEST_F(DeliveryTest, WhatComesBackToSomebodyWithoutAMailboxIsSmtpds) {
   mail({"unsure@example.org", "elsewhere@example.net"},
        {"Delivered-To: unsure@example.org", "Delivered-To: elsewhere@example.net"});
-  EXPECT_THAT(started, IsEmpty());
+  EXPECT_THAT(deliveries, IsEmpty());
   output();
   EXPECT_EQ(commit(), proceed);
   EXPECT_THAT(log().text, Not(HasSubstr("loops=")));
 }
 
 TEST_F(DeliveryTest, NothingIsDeliveredBeforeSmtpdsLimitIsKnown) {
-  engine = Engine(settings, 7);
+  start();
   smtpd("config|ready\n" + report("link-connect|mx.example.net|pass|192.0.2.1:99|192.0.2.9:25") +
         report("link-greeting|mx.example.org"));
   mail({"alice@example.org"});
-  EXPECT_THAT(started, IsEmpty());
+  EXPECT_THAT(deliveries, IsEmpty());
   EXPECT_THAT(log().text, HasSubstr("left_to_smtpd=size"));
 }
 
@@ -393,17 +352,17 @@ TEST_F(DeliveryTest, NothingIsDeliveredBeforeSmtpdsLimitIsKnown) {
 TEST_F(DeliveryTest, SmtpdIsAskedForItsLimitWhenTheFirstClientsDoNot) {
   const auto asked = [&] {
     std::vector<std::string> listeners;
-    for (const Command& command : engine.take_commands()) {
+    for (const Command& command : engine->take_commands()) {
       if (const auto* ask = std::get_if<AskForSize>(&command)) listeners.push_back(ask->listener);
     }
     return listeners;
   };
   const auto connect = [&](const std::string& method) {
-    engine.receive("config|ready\n" + report("link-connect|mx.example.net|pass|192.0.2.1:99|192.0.2.9:25") +
-                       report("link-identify|" + method + "|mx.example.net"),
-                   now);
+    engine->receive("config|ready\n" + report("link-connect|mx.example.net|pass|192.0.2.1:99|192.0.2.9:25") +
+                        report("link-identify|" + method + "|mx.example.net"),
+                    now);
   };
-  engine = Engine(settings, 7);
+  start();
   connect("EHLO");
   EXPECT_THAT(asked(), IsEmpty());
   connect("HELO");
@@ -418,7 +377,7 @@ TEST_F(DeliveryTest, SmtpdIsAskedForItsLimitWhenTheFirstClientsDoNot) {
   connect("HELO");
   EXPECT_THAT(asked(), IsEmpty());
   settings.delivery.reset();
-  engine = Engine(settings, 7);
+  start();
   connect("HELO");
   EXPECT_THAT(asked(), IsEmpty()) << "nobody needs to know";
 }
@@ -430,7 +389,7 @@ TEST_F(DeliveryTest, AMessageThatSmtpdMayHaveCutOffIsLeftToIt) {
   restart();
   smtpd(report("protocol-server|250-SIZE 20"));
   mail({"alice@example.org"});
-  EXPECT_THAT(started, IsEmpty());
+  EXPECT_THAT(deliveries, IsEmpty());
   EXPECT_THAT(log().text, HasSubstr("left_to_smtpd=size"));
 }
 
@@ -438,8 +397,8 @@ TEST_F(DeliveryTest, ThereIsNoMoreInAMarkThanAnAgentReads) {
   std::vector<std::string> recipients;
   for (std::size_t i = 0; i <= lmtp::max_marked; ++i) recipients.push_back("x" + std::to_string(i) + "@example.org");
   mail(recipients);
-  ASSERT_EQ(started.size(), 1U);
-  ASSERT_EQ(started[0].transaction.recipients.size(), lmtp::max_marked);
+  ASSERT_EQ(deliveries.size(), 1U);
+  ASSERT_EQ(deliveries[0].transaction.recipients.size(), lmtp::max_marked);
   outcomes(std::vector<Outcome>(lmtp::max_marked, delivered));
   std::string mail = output();
   for (std::size_t at = mail.find("filter-dataline|0a|d0|"); at != std::string::npos; at = mail.find("filter-dataline|0a|d0|"))
@@ -462,39 +421,39 @@ TEST_F(DeliveryTest, DiscardedIsMarkedForAllAndDeliveredToNobody) {
   const std::string named = head("Subject: x\r\nX-Rspamd-Action: discard\r\n");
   EXPECT_EQ(discard({"alice@example.org", "bob@example.org"}),
             lines_of(mark_of({"alice@example.org", "bob@example.org"}) + named + "\r\n..dot\r\n"));
-  EXPECT_THAT(started, IsEmpty());
+  EXPECT_THAT(deliveries, IsEmpty());
   EXPECT_EQ(commit(), proceed);
   EXPECT_THAT(log().text, HasSubstr(" discarded=2 answer=proceed"));
 
   EXPECT_EQ(discard({"alice@example.org", "elsewhere@example.net"}), lines_of(named + "\r\n..dot\r\n"))
       << "as without --deliver: Sieve can act on it";
-  EXPECT_THAT(started, IsEmpty());
+  EXPECT_THAT(deliveries, IsEmpty());
 
   const Settings before = settings;
   settings.policy.actions.set("discard", {.what = policy::Do::header, .header_name = "X-Junk", .header_value = "yes"});
   restart();
   EXPECT_THAT(discard({"alice@example.org"}), IsEmpty());
-  ASSERT_EQ(started.size(), 1U) << "the administrator wants something else";
+  ASSERT_EQ(deliveries.size(), 1U) << "the administrator wants something else";
   settings = before;
   settings.monitor = true;
   restart();
   discard({"alice@example.org"});
-  EXPECT_EQ(started.size(), 2U);
+  EXPECT_EQ(deliveries.size(), 2U);
 }
 
 TEST_F(DeliveryTest, AClientThatLeavesCancelsIt) {
   for (const std::string end : {"tx-reset|00000001", "tx-rollback|00000001", "link-disconnect"}) {
-    started.clear();
-    cancelled.clear();
+    deliveries.clear();
+    cancelled_deliveries.clear();
     notes.clear();
     restart();
     mail({"alice@example.org"});
     smtpd(report(end));
-    EXPECT_THAT(cancelled, ElementsAre(started[0].id)) << end;
+    EXPECT_THAT(cancelled_deliveries, ElementsAre(deliveries[0].id)) << end;
     outcomes({down});
     EXPECT_EQ(output(), "") << end;
     for (const Note& note : notes) EXPECT_NE(note.level, Level::error) << end << ": " << note.text;
-    EXPECT_FALSE(engine.next_deadline()) << end;
+    EXPECT_FALSE(engine->next_deadline()) << end;
   }
 }
 
@@ -528,10 +487,10 @@ TEST_F(DeliveryTest, AStuckDriverIsNotWaitedFor) {
   mail({"alice@example.org"});
   pass(60s);
   EXPECT_EQ(output(), "");
-  EXPECT_EQ(*engine.next_deadline(), now + 1s);
+  EXPECT_EQ(*engine->next_deadline(), now + 1s);
   pass(1s);
   EXPECT_EQ(output(), lines_of(head() + "\r\n..dot\r\n"));
-  EXPECT_THAT(cancelled, ElementsAre(started[0].id));
+  EXPECT_THAT(cancelled_deliveries, ElementsAre(deliveries[0].id));
   EXPECT_THAT(log().text, HasSubstr("may be delivered twice"));
   outcomes({delivered});
   EXPECT_EQ(output(), "") << "too late";
@@ -545,22 +504,22 @@ TEST_F(DeliveryTest, ASilentMailStoreIsTriedByOneMessageAtATime) {
   output();
   notes.clear();
   mail({"alice@example.org"});
-  EXPECT_EQ(started.size(), 1U);
+  EXPECT_EQ(deliveries.size(), 1U);
   EXPECT_EQ(output(), lines_of(head() + "\r\n..dot\r\n"));
   EXPECT_THAT(log().text, HasSubstr("left_to_smtpd=silence"));
   pass(6s);
   mail({"alice@example.org"});
-  ASSERT_EQ(started.size(), 2U);
-  const recipients::DeliveryId first = started.back().id;
+  ASSERT_EQ(deliveries.size(), 2U);
+  const recipients::DeliveryId first = deliveries.back().id;
   smtpd(report("tx-reset|00000001"));
   mail({"bob@example.org"});
-  EXPECT_EQ(started.size(), 2U) << "one is being tried";
-  engine.delivery_finished(first, {down}, "", now);  // of a client that left: that it is silent is known already
+  EXPECT_EQ(deliveries.size(), 2U) << "one is being tried";
+  engine->delivery_finished(first, {down}, "", now);  // of a client that left: that it is silent is known already
   mail({"alice@example.org"});
-  ASSERT_EQ(started.size(), 3U);
+  ASSERT_EQ(deliveries.size(), 3U);
   outcomes({full});
   mail({"alice@example.org"});
-  EXPECT_EQ(started.size(), 4U) << "any answer will do";
+  EXPECT_EQ(deliveries.size(), 4U) << "any answer will do";
 }
 
 TEST_F(DeliveryTest, WhatWeWereShortOfSaysNothingAboutTheMailStore) {
@@ -570,26 +529,26 @@ TEST_F(DeliveryTest, WhatWeWereShortOfSaysNothingAboutTheMailStore) {
   EXPECT_EQ(output(), lines_of(head() + "\r\n..dot\r\n"));
   EXPECT_THAT(log().text, HasSubstr("lmtp_error=\"Too many open files\""));
   mail({"alice@example.org"});
-  ASSERT_EQ(started.size(), 2U);
+  ASSERT_EQ(deliveries.size(), 2U);
   outcomes({down});
   pass(6s);
   mail({"alice@example.org"});
-  ASSERT_EQ(started.size(), 3U);
-  const recipients::DeliveryId first = started.back().id;
+  ASSERT_EQ(deliveries.size(), 3U);
+  const recipients::DeliveryId first = deliveries.back().id;
   smtpd(report("tx-reset|00000001"));
   mail({"bob@example.org"});
-  EXPECT_EQ(started.size(), 3U);
-  engine.delivery_finished(first, {not_asked}, "", now);
+  EXPECT_EQ(deliveries.size(), 3U);
+  engine->delivery_finished(first, {not_asked}, "", now);
   mail({"alice@example.org"});
   mail({"alice@example.org"});
-  EXPECT_EQ(started.size(), 4U) << "one at a time, for whether it answers again is not known";
+  EXPECT_EQ(deliveries.size(), 4U) << "one at a time, for whether it answers again is not known";
 }
 
 TEST_F(DeliveryTest, TheSettingsOfItsStartHold) {
   mail({"alice@example.org"});
   Settings others = settings;
   others.delivery.reset();
-  engine.use(others);
+  engine->use(others);
   outcomes({delivered});
   EXPECT_EQ(output(), lines_of(mark_of({"alice@example.org"}) + head() + "\r\n..dot\r\n"));
 }
@@ -597,12 +556,12 @@ TEST_F(DeliveryTest, TheSettingsOfItsStartHold) {
 TEST_F(DeliveryTest, AtTheEndOfInputWhatIsUnderWayIsTold) {
   mail({"alice@example.org"});
   notes.clear();
-  engine.end_of_input();
+  engine->end_of_input();
   collect();
-  EXPECT_THAT(cancelled, ElementsAre(started[0].id));
+  EXPECT_THAT(cancelled_deliveries, ElementsAre(deliveries[0].id));
   ASSERT_FALSE(notes.empty());
   EXPECT_EQ(notes.back().level, Level::error);
-  EXPECT_FALSE(engine.next_deadline());
+  EXPECT_FALSE(engine->next_deadline());
 }
 
 }  // namespace

@@ -1,16 +1,12 @@
-// What the engine makes of recipients: session/engine_rcpt.cpp.
-#include <gtest/gtest.h>
-
-#include <map>
-
-#include "session/engine.hpp"
+// What the engine makes of recipients: session/recipient_desk.hpp.
+#include "tests/session/fixture.hpp"
 
 namespace mailbridge::session {
 namespace {
 
 using namespace std::chrono_literals;
 
-class RcptTest : public testing::Test {
+class RcptTest : public EngineFixture {
  protected:
   RcptTest() {
     settings.verify.domains = {"example.org"};
@@ -19,74 +15,31 @@ class RcptTest : public testing::Test {
   }
 
   void restart() {
-    engine = Engine(settings, 7);
+    start();
     smtpd("config|ready\n");
     output();
-    smtpd(report("link-connect|mx.example.net|pass|192.0.2.1:99|192.0.2.9:25") + report("link-greeting|mx.example.org") +
-          report("link-identify|EHLO|mx.example.net"));
+    smtpd(connect());
   }
 
-  void smtpd(const std::string& lines) {
-    engine.receive(lines, now);
-    collect();
-  }
-  void pass(Duration duration) {
-    now += duration;
-    engine.tick(now);
-    collect();
-  }
-  void collect() {
-    for (Command& command : engine.take_commands()) {
-      if (auto* lookup = std::get_if<recipients::StartLookup>(&command)) lookups.insert_or_assign(lookup->recipient, *lookup);
-      else if (auto* scan = std::get_if<StartScan>(&command)) scans.insert_or_assign(scan->id, std::move(*scan));
-      else if (auto* cancel = std::get_if<CancelScan>(&command)) cancelled.push_back(cancel->id);
-      else if (auto* note = std::get_if<Note>(&command)) notes.push_back(std::move(note->text));
-    }
-  }
-  std::string output() {
-    std::string all;
-    for (auto bytes = engine.output(); !bytes.empty(); bytes = engine.output()) {
-      all += bytes;
-      engine.written(bytes.size());
-    }
-    return all;
-  }
   // What a look-up says, and what smtpd is told then.
   std::string found(const std::string& recipient, recipients::Mailbox mailbox) {
     const auto lookup = lookups.extract(recipient);
     EXPECT_FALSE(lookup.empty()) << "nobody asked about " << recipient;
-    if (!lookup.empty()) engine.lookup_finished(lookup.mapped().id, mailbox, "it is down", now);
+    if (!lookup.empty()) engine->lookup_finished(lookup.mapped().id, mailbox, "it is down", now);
     collect();
     return output();
   }
-  void verdict(ScanId id, const std::string& action) {
-    rspamd::Verdict verdict;
-    verdict.action = action;
-    engine.scan_finished(id, verdict, now);
-    collect();
-  }
+  using EngineFixture::verdict;
+  void verdict(ScanId id, const std::string& action) { verdict(id, action, now); }
 
-  static std::string report(const std::string& event, const std::string& id = "0a") {
-    const std::size_t bar = event.find('|');
-    return "report|0.7|1.2|smtp-in|" + event.substr(0, bar) + "|" + id + (bar == std::string::npos ? "" : event.substr(bar)) +
-           "\n";
-  }
   static std::string mail_from(const std::string& parameters = "") {
     return report("protocol-client|MAIL FROM:<a@example.net>" + parameters) + report("tx-begin|00000001") +
            report("tx-mail|00000001|ok|a@example.net");
   }
-  static std::string rcpt_to(const std::string& address, const std::string& id = "0a") {
-    return "filter|0.7|1.2|smtp-in|rcpt-to|" + id + "|70|" + address + "\n";
-  }
   static std::string accepted(const std::string& address) { return report("tx-rcpt|00000001|ok|" + address); }
   static std::string message(const std::string& body = "hello") {
-    std::string lines;
-    for (const std::string& line : {std::string("Received: by us"), std::string(), body, std::string(".")}) {
-      lines += "filter|0.7|1.2|smtp-in|data-line|0a|d0|" + line + "\n";
-    }
-    return lines;
+    return data("Received: by us") + data("") + data(body) + data(".");
   }
-  static std::string commit() { return "filter|0.7|1.2|smtp-in|commit|0a|c0|\n"; }
   static std::string done() { return report("tx-commit|00000001|99") + report("tx-reset|00000001"); }
   static std::string result(const std::string& what) { return "filter-result|0a|70|" + what + "\n"; }
 
@@ -105,20 +58,12 @@ class RcptTest : public testing::Test {
     EXPECT_EQ(output(), "") << "not before the look-up";
     return found(address, recipients::Mailbox::unknown);
   }
-
-  Settings settings;
-  Engine engine{Settings{}};
-  TimePoint now = TimePoint(1h);
-  std::map<std::string, recipients::StartLookup> lookups;
-  std::map<ScanId, StartScan> scans;
-  std::vector<ScanId> cancelled;
-  std::vector<std::string> notes;
 };
 
 const std::string unknown_answer = "reject|550 5.1.1 There is no such mailbox";
 
 TEST_F(RcptTest, AsksToBeAsked) {
-  engine = Engine(settings);
+  start();
   smtpd("config|ready\n");
   EXPECT_TRUE(output().ends_with("register|report|smtp-in|protocol-client\nregister|filter|smtp-in|rcpt-to\nregister|ready\n"));
 }
@@ -212,7 +157,7 @@ TEST_F(RcptTest, NoRoomForTheAnnouncedSizeIsNotCalledFull) {
 
 TEST_F(RcptTest, SilenceIsAnsweredInTime) {
   smtpd(mail_from() + rcpt_to("r@example.org"));
-  EXPECT_EQ(engine.next_deadline(), now + 3s);
+  EXPECT_EQ(engine->next_deadline(), now + 3s);
   pass(2999ms);
   EXPECT_EQ(output(), "");
   pass(1ms);
@@ -238,17 +183,17 @@ TEST_F(RcptTest, OldVersionsGetTheirOrder) {
 }
 
 TEST_F(RcptTest, VerifyThatComesWhileSmtpdRunsIsTold) {
-  engine = Engine(Settings{});
+  engine = std::make_unique<Engine>(default_settings());
   smtpd("config|ready\n");
   notes.clear();
-  engine.use(settings);
+  engine->use(settings);
   collect();
   ASSERT_EQ(notes.size(), 1U);
-  EXPECT_TRUE(notes[0].starts_with("--verify is obeyed when smtpd is started again")) << notes[0];
+  EXPECT_TRUE(notes[0].text.starts_with("--verify is obeyed when smtpd is started again")) << notes[0].text;
 }
 
 TEST_F(RcptTest, WithABrokenConfigurationNobodyIsVerified) {
-  engine = Engine([&] {
+  engine = std::make_unique<Engine>([&] {
     Settings broken;
     broken.out_of_order = "broken";
     return broken;
@@ -263,8 +208,8 @@ TEST_F(RcptTest, TheLogTellsWhoWasRefused) {
   smtpd(mail_from() + rcpt_to("r@example.org"));
   notes.clear();
   found("r@example.org", recipients::Mailbox::unknown);
-  EXPECT_EQ(notes, std::vector<std::string>{"session=0a ip=192.0.2.1 from=a@example.net rcpt=r@example.org verified=unknown "
-                                            "answer=\"550 5.1.1 There is no such mailbox\""});
+  EXPECT_EQ(texts(), std::vector<std::string>{"session=0a ip=192.0.2.1 from=a@example.net rcpt=r@example.org verified=unknown "
+                                              "answer=\"550 5.1.1 There is no such mailbox\""});
 }
 
 TEST_F(RcptTest, TheLogTellsWhoWasVerified) {
@@ -281,7 +226,7 @@ TEST_F(RcptTest, TheLogTellsWhoWasVerified) {
   notes.clear();
   smtpd(commit() + done());
   ASSERT_EQ(notes.size(), 1U);
-  EXPECT_NE(notes[0].find(" rcpts=4 verified=2 unverified=1 size="), std::string::npos) << notes[0];
+  EXPECT_NE(notes[0].text.find(" rcpts=4 verified=2 unverified=1 size="), std::string::npos) << notes[0].text;
 }
 
 TEST_F(RcptTest, ManyRefusalsAreOneLineTogether) {
@@ -291,9 +236,9 @@ TEST_F(RcptTest, ManyRefusalsAreOneLineTogether) {
   for (int i = 0; i < 100; ++i) EXPECT_EQ(guess(i), result(unknown_answer));
   EXPECT_EQ(notes.size(), 20U);
   smtpd(report("link-disconnect"));
-  EXPECT_EQ(notes.back(), "session=0a ip=192.0.2.1 rcpts_refused=100 unknown=100");
+  EXPECT_EQ(notes.back().text, "session=0a ip=192.0.2.1 rcpts_refused=100 unknown=100");
   EXPECT_EQ(notes.size(), 21U);
-  EXPECT_NE(engine.counters().find("rcpt.unknown=100"), std::string::npos) << engine.counters();
+  EXPECT_NE(engine->counters().find("rcpt.unknown=100"), std::string::npos) << engine->counters();
 }
 
 // ---- sessions that guess
@@ -303,7 +248,7 @@ TEST_F(RcptTest, WhoGuessesIsAnsweredSlowerAndThenNoMore) {
   restart();
   for (int i = 0; i < 3; ++i) EXPECT_EQ(guess(i), result(unknown_answer));
   EXPECT_EQ(guess(3), "");
-  EXPECT_EQ(engine.next_deadline(), now + 1s);
+  EXPECT_EQ(engine->next_deadline(), now + 1s);
   pass(999ms);
   EXPECT_EQ(output(), "");
   pass(1ms);
@@ -393,7 +338,7 @@ class TarpitTest : public RcptTest {
     smtpd(rcpt_to(address, id));
     const auto lookup = lookups.extract(address);
     EXPECT_FALSE(lookup.empty());
-    engine.lookup_finished(lookup.mapped().id, mailbox, "it is down", now);
+    engine->lookup_finished(lookup.mapped().id, mailbox, "it is down", now);
     collect();
     return id;
   }
@@ -411,9 +356,9 @@ TEST_F(TarpitTest, AnswersOfOneAddressComeOneASecond) {
   std::vector<std::string> ids;
   for (int i = 0; i < 30; ++i) ids.push_back(ask("192.0.2.66", recipients::Mailbox::unknown));
   EXPECT_EQ(output(), "");
-  EXPECT_EQ(notes.at(0), "ip=192.0.2.66 note=\"too many unknown recipients: answered slower from now on\"");
+  EXPECT_EQ(notes.at(0).text, "ip=192.0.2.66 note=\"too many unknown recipients: answered slower from now on\"");
   for (std::size_t i = 0; i < 9; ++i) {
-    EXPECT_EQ(engine.next_deadline(), now + 1s);
+    EXPECT_EQ(engine->next_deadline(), now + 1s);
     pass(1s);
     EXPECT_EQ(output(), answer(ids[i], unknown_answer));
   }
@@ -530,7 +475,7 @@ TEST_F(TarpitTest, ASessionThatIsGoneIsAnsweredOnceAndInItsTurn) {
   EXPECT_EQ(std::count(rest.begin(), rest.end(), '\n'), 12);
   pass(1h);
   EXPECT_EQ(output(), "");
-  EXPECT_EQ(engine.next_deadline(), std::nullopt);
+  EXPECT_EQ(engine->next_deadline(), std::nullopt);
 }
 
 TEST_F(TarpitTest, WhoIsLeftToSmtpdCountsToo) {
@@ -594,21 +539,21 @@ TEST_F(RcptTest, RoomForNobodyIsARefusalThatWaitsForNoScan) {
     settings.recipients.refuse_full = for_good;
     restart();
     scans.clear();
-    cancelled.clear();
+    cancelled_scans.clear();
     smtpd(mail_from());
     take("r@example.org");
     take("s@example.org");
     smtpd(message());
     EXPECT_EQ(found("r@example.org", recipients::Mailbox::full), "");
     EXPECT_EQ(found("s@example.org", recipients::Mailbox::too_large), "filter-dataline|0a|d0|.\n");
-    EXPECT_EQ(cancelled, std::vector<ScanId>{scans.begin()->first});
+    EXPECT_EQ(cancelled_scans, std::vector<ScanId>{scans.begin()->first});
     smtpd(commit());
     const std::string text = " The mailbox has no room for a message of this size";
     EXPECT_EQ(output(),
               "filter-result|0a|c0|reject|" + (for_good ? "552 5.2.2" + text : "452 4.2.2" + text + ", try again later") + "\n");
     notes.clear();
     smtpd(report("tx-rollback|00000001") + report("tx-reset|00000001"));
-    EXPECT_NE(notes.at(0).find(" full=2 "), std::string::npos) << notes.at(0);
+    EXPECT_NE(notes.at(0).text.find(" full=2 "), std::string::npos) << notes.at(0).text;
     smtpd(report("link-disconnect"));
   }
 }
@@ -649,7 +594,7 @@ TEST_F(RcptTest, RoomForSomeIsEnough) {
     EXPECT_EQ(output(), "filter-result|0a|c0|proceed\n");
     notes.clear();
     smtpd(done());
-    EXPECT_NE(notes.at(0).find(" full=1 "), std::string::npos) << notes.at(0);
+    EXPECT_NE(notes.at(0).text.find(" full=1 "), std::string::npos) << notes.at(0).text;
   }
 }
 
@@ -686,7 +631,7 @@ TEST_F(RcptTest, ATransactionThatEndsMeanwhileLeavesNothingBehind) {
     verdict(scans.begin()->first, "no action");
     smtpd(report(end));
     EXPECT_EQ(found("r@example.org", recipients::Mailbox::known), "");
-    EXPECT_EQ(engine.next_deadline(), std::nullopt);
+    EXPECT_EQ(engine->next_deadline(), std::nullopt);
   }
 }
 

@@ -1,71 +1,26 @@
 #include "session/engine.hpp"
 
-#include <gtest/gtest.h>
 #include <unistd.h>
 
-#include <map>
+#include "tests/session/fixture.hpp"
 
 namespace mailbridge::session {
 namespace {
 
 using namespace std::chrono_literals;
 
-const TimePoint t0 = TimePoint(1h);
-
-class EngineTest : public testing::Test {
+class EngineTest : public EngineFixture {
  protected:
-  void smtpd(const std::string& lines, TimePoint now = t0) {
-    engine.receive(lines, now);
-    collect();
-  }
-  void collect() {
-    for (Command& command : engine.take_commands()) {
-      if (auto* start = std::get_if<StartScan>(&command)) started.insert_or_assign(start->id, std::move(*start));
-      else if (auto* cancel = std::get_if<CancelScan>(&command)) cancelled.push_back(cancel->id);
-      else if (auto* note = std::get_if<Note>(&command)) notes.push_back(std::move(note->text));
-    }
-  }
-  std::string output() {
-    std::string all;
-    for (auto bytes = engine.output(); !bytes.empty(); bytes = engine.output()) {
-      all += bytes;
-      engine.written(bytes.size());
-    }
-    return all;
-  }
-  void finish(ScanId id, const std::string& action) {
-    rspamd::Verdict verdict;
-    verdict.action = action;
-    engine.scan_finished(id, verdict, t0 + 5ms);
-    collect();
-  }
+  void finish(ScanId id, const std::string& action) { verdict(id, action, t0 + 5ms); }
 
-  // A session with one transaction up to DATA, or a message in it; "0a" stands for the session.
-  static std::string report(const std::string& id, const std::string& event) {
-    const std::size_t bar = event.find('|');
-    return "report|0.7|1.2|smtp-in|" + event.substr(0, bar) + "|" + id + (bar == std::string::npos ? "" : event.substr(bar)) +
-           "\n";
-  }
-  static std::string begin(const std::string& id) {
-    return report(id, "link-connect|mx.example.net|pass|192.0.2.1:99|192.0.2.9:25") + report(id, "link-greeting|mx.example.org") +
-           report(id, "link-identify|EHLO|mx.example.net") + transaction(id);
-  }
+  static std::string begin(const std::string& id) { return connect(id) + transaction(id); }
   static std::string transaction(const std::string& id) {
-    return report(id, "tx-begin|00000001") + report(id, "tx-mail|00000001|ok|a@example.net") +
-           report(id, "tx-rcpt|00000001|ok|r@example.org");
-  }
-  static std::string data(const std::string& id, const std::string& line) {
-    return "filter|0.7|1.2|smtp-in|data-line|" + id + "|d0|" + line + "\n";
+    return report("tx-begin|00000001", id) + report("tx-mail|00000001|ok|a@example.net", id) +
+           report("tx-rcpt|00000001|ok|r@example.org", id);
   }
   static std::string mail(const std::string& id) {
-    return data(id, "Received: by us") + data(id, "Subject: x") + data(id, "") + data(id, "..dot") + data(id, ".");
+    return data("Received: by us", id) + data("Subject: x", id) + data("", id) + data("..dot", id) + data(".", id);
   }
-  static std::string commit(const std::string& id) { return "filter|0.7|1.2|smtp-in|commit|" + id + "|c0|\n"; }
-
-  Engine engine{Settings{}};
-  std::map<ScanId, StartScan> started;
-  std::vector<ScanId> cancelled;
-  std::vector<std::string> notes;
 };
 
 TEST_F(EngineTest, RegistersOnceWhenReady) {
@@ -81,10 +36,10 @@ TEST_F(EngineTest, RegistersOnceWhenReady) {
 
 TEST_F(EngineTest, AMailIsHeldUntilItsVerdictAndComesBackStuffed) {
   smtpd(begin("0a") + mail("0a"));
-  ASSERT_EQ(started.size(), 1U);
-  EXPECT_EQ(started.at(1).message->head(), "Received: by us\r\nSubject: x\r\n");
-  EXPECT_EQ(started.at(1).message->from(29), "\r\n.dot\r\n");
-  EXPECT_EQ(started.at(1).until, t0 + 30s);
+  ASSERT_EQ(scans.size(), 1U);
+  EXPECT_EQ(scans.at(1).message->head(), "Received: by us\r\nSubject: x\r\n");
+  EXPECT_EQ(scans.at(1).message->from(29), "\r\n.dot\r\n");
+  EXPECT_EQ(scans.at(1).until, t0 + 30s);
   EXPECT_EQ(output(), "");
   finish(1, "no action");
   EXPECT_EQ(output(),
@@ -93,24 +48,24 @@ TEST_F(EngineTest, AMailIsHeldUntilItsVerdictAndComesBackStuffed) {
   smtpd(commit("0a"));
   EXPECT_EQ(output(), "filter-result|0a|c0|proceed\n");
   EXPECT_TRUE(notes.empty()) << "what became of it is not known yet";
-  smtpd(report("0a", "tx-commit|00000001|99") + report("0a", "tx-reset|00000001"));
+  smtpd(report("tx-commit|00000001|99", "0a") + report("tx-reset|00000001", "0a"));
   ASSERT_EQ(notes.size(), 1U);
-  EXPECT_EQ(notes[0],
+  EXPECT_EQ(notes[0].text,
             "session=0a msgid=00000001 ip=192.0.2.1 from=a@example.net rcpts=1 size=37 action=\"no action\" score=0.00/0.00 "
             "symbols=\"\" "
             "scan_ms=5 answer=proceed result=committed");
 }
 
 TEST_F(EngineTest, TheRequestHoldsWhatSmtpdReported) {
-  smtpd(report("0a", "link-connect|mx.example.net|fail|[2001:db8::1]:99|[::1]:25") +
-        report("0a", "link-greeting|mx.example.org") + report("0a", "link-tls|TLSv1.3:TLS_AES_256_GCM_SHA384:256") +
-        report("0a", "link-identify|EHLO|client") + report("0a", "link-auth|fail|mallory") +
-        report("0a", "link-auth|pass|carol") + report("0a", "tx-begin|0000000b") + report("0a", "tx-mail|00000000|permfail|bad") +
-        report("0a", "tx-mail|0000000b|ok|@relay.example,@x:carol@example.org") +
-        report("0a", "tx-rcpt|0000000b|permfail|nobody@example.org") + report("0a", "tx-rcpt|0000000b|ok|bare") +
-        report("0a", "tx-rcpt|0000000b|ok|x@example.net") + mail("0a"));
-  EXPECT_EQ(started.at(1).message->size(), 37u);
-  const std::string& head = started.at(1).headers;
+  smtpd(report("link-connect|mx.example.net|fail|[2001:db8::1]:99|[::1]:25", "0a") +
+        report("link-greeting|mx.example.org", "0a") + report("link-tls|TLSv1.3:TLS_AES_256_GCM_SHA384:256", "0a") +
+        report("link-identify|EHLO|client", "0a") + report("link-auth|fail|mallory", "0a") +
+        report("link-auth|pass|carol", "0a") + report("tx-begin|0000000b", "0a") + report("tx-mail|00000000|permfail|bad", "0a") +
+        report("tx-mail|0000000b|ok|@relay.example,@x:carol@example.org", "0a") +
+        report("tx-rcpt|0000000b|permfail|nobody@example.org", "0a") + report("tx-rcpt|0000000b|ok|bare", "0a") +
+        report("tx-rcpt|0000000b|ok|x@example.net", "0a") + mail("0a"));
+  EXPECT_EQ(scans.at(1).message->size(), 37u);
+  const std::string& head = scans.at(1).headers;
   for (const char* line :
        {"\r\nIP: 2001:db8::1\r\n", "\r\nHelo: client\r\n", "\r\nUser: carol\r\n", "\r\nTLS-Version: TLSv1.3\r\n",
         "\r\nTLS-Cipher: TLS_AES_256_GCM_SHA384\r\n", "\r\nQueue-Id: 0000000b\r\n", "\r\nMTA-Name: mx.example.org\r\n",
@@ -123,8 +78,8 @@ TEST_F(EngineTest, TheRequestHoldsWhatSmtpdReported) {
 }
 
 TEST_F(EngineTest, TheLocalSocketIsThisHost) {
-  smtpd(report("0a", "link-connect|vm|pass|unix:/var/run/smtpd.sock|unix:/var/run/smtpd.sock") + transaction("0a") + mail("0a"));
-  EXPECT_NE(started.at(1).headers.find("\r\nIP: 127.0.0.1\r\n"), std::string::npos);
+  smtpd(report("link-connect|vm|pass|unix:/var/run/smtpd.sock|unix:/var/run/smtpd.sock", "0a") + transaction("0a") + mail("0a"));
+  EXPECT_NE(scans.at(1).headers.find("\r\nIP: 127.0.0.1\r\n"), std::string::npos);
 }
 
 TEST_F(EngineTest, SessionsDoNotMix) {
@@ -150,11 +105,11 @@ TEST_F(EngineTest, SessionsDoNotMix) {
 TEST_F(EngineTest, ASecondTransactionStartsAfresh) {
   smtpd(begin("0a") + mail("0a"));
   finish(1, "reject");
-  smtpd(commit("0a") + report("0a", "tx-rollback|00000001") + report("0a", "tx-reset|00000001"));
+  smtpd(commit("0a") + report("tx-rollback|00000001", "0a") + report("tx-reset|00000001", "0a"));
   output();
   smtpd(transaction("0a") + mail("0a"));
-  ASSERT_TRUE(started.contains(2));
-  EXPECT_EQ(started.at(2).headers.find("Rcpt: <r@example.org>\r\nRcpt:"), std::string::npos) << "recipients of the first one";
+  ASSERT_TRUE(scans.contains(2));
+  EXPECT_EQ(scans.at(2).headers.find("Rcpt: <r@example.org>\r\nRcpt:"), std::string::npos) << "recipients of the first one";
   finish(2, "no action");
   EXPECT_TRUE(output().ends_with("filter-dataline|0a|d0|.\n"));
   smtpd(commit("0a"));
@@ -163,31 +118,31 @@ TEST_F(EngineTest, ASecondTransactionStartsAfresh) {
 
 TEST_F(EngineTest, AScanWhoseTransactionIsGoneIsCancelledAndItsResultDropped) {
   for (const std::string& end :
-       {report("0a", "tx-reset|00000001"), report("0a", "link-disconnect"), report("0a", "tx-rollback|00000001")}) {
-    cancelled.clear();
-    started.clear();
+       {report("tx-reset|00000001", "0a"), report("link-disconnect", "0a"), report("tx-rollback|00000001", "0a")}) {
+    cancelled_scans.clear();
+    scans.clear();
     smtpd(begin("0a") + mail("0a") + end);
-    ASSERT_EQ(started.size(), 1U) << end;
-    EXPECT_EQ(cancelled, std::vector<ScanId>{started.begin()->first}) << end;
-    EXPECT_FALSE(engine.next_deadline()) << end;
-    finish(started.begin()->first, "no action");
+    ASSERT_EQ(scans.size(), 1U) << end;
+    EXPECT_EQ(cancelled_scans, std::vector<ScanId>{scans.begin()->first}) << end;
+    EXPECT_FALSE(engine->next_deadline()) << end;
+    finish(scans.begin()->first, "no action");
     EXPECT_EQ(output(), "") << end;
-    smtpd(report("0a", "link-disconnect"));
+    smtpd(report("link-disconnect", "0a"));
   }
-  EXPECT_NE(notes.at(0).find("answer=none result=reset"), std::string::npos) << notes.at(0);
-  EXPECT_EQ(engine.sessions(), 0U);
+  EXPECT_NE(notes.at(0).text.find("answer=none result=reset"), std::string::npos) << notes.at(0).text;
+  EXPECT_EQ(engine->sessions(), 0U);
 }
 
 TEST_F(EngineTest, AScanThatNeverEndsIsGivenUp) {
   smtpd(begin("0a") + mail("0a"));
-  ASSERT_TRUE(engine.next_deadline());
-  EXPECT_EQ(*engine.next_deadline(), t0 + 31s);
-  engine.tick(t0 + 30s);
+  ASSERT_TRUE(engine->next_deadline());
+  EXPECT_EQ(*engine->next_deadline(), t0 + 31s);
+  engine->tick(t0 + 30s);
   collect();
   EXPECT_EQ(output(), "");
-  engine.tick(t0 + 31s);
+  engine->tick(t0 + 31s);
   collect();
-  EXPECT_EQ(cancelled, std::vector<ScanId>{1});
+  EXPECT_EQ(cancelled_scans, std::vector<ScanId>{1});
   smtpd(commit("0a"));
   EXPECT_EQ(output(),
             "filter-dataline|0a|d0|.\nfilter-result|0a|c0|reject|451 4.3.0 Message could not be scanned, try again later\n");
@@ -197,59 +152,58 @@ TEST_F(EngineTest, AScanThatNeverEndsIsGivenUp) {
 
 TEST_F(EngineTest, TheLongestLineComesBackAndOneByteMoreIsRefused) {
   const std::string longest(smtpd::max_dataline, 'x');
-  smtpd(begin("0a") + data("0a", longest) + data("0a", "."));
+  smtpd(begin("0a") + data(longest, "0a") + data(".", "0a"));
   finish(1, "no action");
   EXPECT_EQ(output(), "filter-dataline|0a|d0|" + longest + "\nfilter-dataline|0a|d0|.\n");
   for (const std::string& line : {longest + "x", "." + longest, std::string(65534, 'y'), std::string(200'000, 'z')}) {
-    smtpd(begin("0b") + data("0b", "Subject: x") + data("0b", line) + data("0b", "more") + data("0b", ".") + commit("0b"));
+    smtpd(begin("0b") + data("Subject: x", "0b") + data(line, "0b") + data("more", "0b") + data(".", "0b") + commit("0b"));
     EXPECT_EQ(output(), "filter-dataline|0b|d0|.\nfilter-result|0b|c0|reject|554 5.6.0 Message holds a line that is too long\n");
   }
-  EXPECT_EQ(started.size(), 1U) << "such a mail is not scanned";
+  EXPECT_EQ(scans.size(), 1U) << "such a mail is not scanned";
 }
 
 TEST_F(EngineTest, WhatOldSmtpdCutsIsLoggedOncePerMessage) {
-  std::string lines = begin("0a") + data("0a", std::string(1998, 'x')) + data("0a", std::string(3000, 'x')) + data("0a", ".");
+  std::string lines = begin("0a") + data(std::string(1998, 'x'), "0a") + data(std::string(3000, 'x'), "0a") + data(".", "0a");
   for (std::size_t at = 0; (at = lines.find("|0.7|", at)) != std::string::npos;) lines.replace(at, 5, "|0.6|");
   smtpd(lines);
-  EXPECT_EQ(notes, std::vector<std::string>{
-                       "session=0a msgid=00000001 a line of 3000 bytes will be cut to 1997 by this version of smtpd"});
+  EXPECT_EQ(texts(), std::vector<std::string>{
+                         "session=0a msgid=00000001 a line of 3000 bytes will be cut to 1997 by this version of smtpd"});
   notes.clear();
-  smtpd(begin("0b") + data("0b", std::string(3000, 'x')) + data("0b", "."));
+  smtpd(begin("0b") + data(std::string(3000, 'x'), "0b") + data(".", "0b"));
   EXPECT_TRUE(notes.empty()) << "0.7 does not cut";
 }
 
 TEST_F(EngineTest, WithABrokenConfigurationEveryMessageIsDeferred) {
-  Settings settings;
   settings.out_of_order = "--scan-timeot: no such option";
-  engine = Engine(settings);
+  start();
   smtpd(begin("0a") + mail("0a") + commit("0a"));
-  EXPECT_TRUE(started.empty());
+  EXPECT_TRUE(scans.empty());
   EXPECT_EQ(output(),
             "filter-dataline|0a|d0|.\nfilter-result|0a|c0|reject|451 4.3.0 Mail scanning is out of order, try again later\n");
-  smtpd(report("0a", "tx-rollback|00000001"));
+  smtpd(report("tx-rollback|00000001", "0a"));
   ASSERT_FALSE(notes.empty());
-  EXPECT_NE(notes.back().find(" out_of_order=\"--scan-timeot: no such option\" answer="), std::string::npos) << notes.back();
+  EXPECT_NE(notes.back().text.find(" out_of_order=\"--scan-timeot: no such option\" answer="), std::string::npos)
+      << notes.back().text;
 }
 
 TEST_F(EngineTest, AMessageWhoseBeginningABrokenConfigurationLetGoByIsDeferredAfterItsRepairToo) {
-  Settings settings;
   settings.out_of_order = "--scan-timeot: no such option";
-  engine = Engine(settings);
-  smtpd(begin("0a") + data("0a", "Received: by us") + data("0a", "Subject: x"));
-  engine.use(Settings{});
-  smtpd(data("0a", "") + data("0a", "the end of it") + data("0a", ".") + commit("0a"));
-  EXPECT_TRUE(started.empty());
+  start();
+  smtpd(begin("0a") + data("Received: by us", "0a") + data("Subject: x", "0a"));
+  engine->use(Settings{});
+  smtpd(data("", "0a") + data("the end of it", "0a") + data(".", "0a") + commit("0a"));
+  EXPECT_TRUE(scans.empty());
   EXPECT_EQ(output(),
             "filter-dataline|0a|d0|.\nfilter-result|0a|c0|reject|451 4.3.0 Mail scanning is out of order, try again later\n");
-  smtpd(report("0a", "tx-reset|00000001") + transaction("0a") + mail("0a"));
-  EXPECT_EQ(started.size(), 1U);
+  smtpd(report("tx-reset|00000001", "0a") + transaction("0a") + mail("0a"));
+  EXPECT_EQ(scans.size(), 1U);
 }
 
 TEST_F(EngineTest, ASessionWeNeverSawBeginIsRefusedAndNotKept) {
   smtpd(mail("0f") + commit("0f"));
   EXPECT_EQ(output(),
             "filter-dataline|0f|d0|.\nfilter-result|0f|c0|reject|451 4.3.0 Message could not be scanned, try again later\n");
-  EXPECT_EQ(engine.sessions(), 0U);
+  EXPECT_EQ(engine->sessions(), 0U);
 }
 
 TEST_F(EngineTest, APhaseWeNeverAskedForIsAnswered) {
@@ -278,7 +232,7 @@ TEST_F(EngineTest, OldVersionsGetTheirOrder) {
     lines.replace(lines.find(from), std::string(from).size(), to);
   }
   smtpd(lines);
-  EXPECT_NE(started.at(1).headers.find("Rcpt: <r@example.org>"), std::string::npos);
+  EXPECT_NE(scans.at(1).headers.find("Rcpt: <r@example.org>"), std::string::npos);
   finish(1, "reject");
   smtpd("filter|0.4|1.2|smtp-in|commit|0a|c0|\n");
   EXPECT_EQ(output(), "filter-dataline|d0|0a|.\nfilter-result|c0|0a|reject|554 5.7.1 Spam message rejected\n");
@@ -286,28 +240,28 @@ TEST_F(EngineTest, OldVersionsGetTheirOrder) {
 
 TEST_F(EngineTest, OutputIsBoundedWhileAMessageIsWritten) {
   std::string lines = begin("0a");
-  for (int i = 0; i < 20'000; ++i) lines += data("0a", std::string(70, 'x'));
-  smtpd(lines + data("0a", "."));
+  for (int i = 0; i < 20'000; ++i) lines += data(std::string(70, 'x'), "0a");
+  smtpd(lines + data(".", "0a"));
   finish(1, "no action");
   std::size_t total = 0;
-  for (auto bytes = engine.output(); !bytes.empty(); bytes = engine.output()) {
+  for (auto bytes = engine->output(); !bytes.empty(); bytes = engine->output()) {
     EXPECT_LT(bytes.size(), 129U * 1024);
     const std::size_t part = std::min<std::size_t>(bytes.size(), 10'007);
     total += part;
-    engine.written(part);
+    engine->written(part);
   }
   EXPECT_EQ(total, 20'000U * (22 + 70 + 1) + 22 + 2);
 }
 
 TEST_F(EngineTest, ATransactionThatEndsWhileItsMailIsWrittenLeavesNothingBehind) {
   std::string lines = begin("0a");
-  for (int i = 0; i < 20'000; ++i) lines += data("0a", std::string(70, 'x'));
-  smtpd(lines + data("0a", ".") + begin("0b") + mail("0b"));
+  for (int i = 0; i < 20'000; ++i) lines += data(std::string(70, 'x'), "0a");
+  smtpd(lines + data(".", "0a") + begin("0b") + mail("0b"));
   finish(1, "no action");
   finish(2, "no action");
-  const std::size_t offered = engine.output().size();
-  engine.written(1000);  // in the middle of a line
-  smtpd(report("0a", "tx-rollback|00000001") + report("0a", "tx-reset|00000001"));
+  const std::size_t offered = engine->output().size();
+  engine->written(1000);  // in the middle of a line
+  smtpd(report("tx-rollback|00000001", "0a") + report("tx-reset|00000001", "0a"));
   const std::string rest = output();
   EXPECT_LT(rest.size(), offered + 1000) << "what was under way, and the other session's mail";
   EXPECT_EQ(rest.find("filter-dataline|0a|d0|.\n"), std::string::npos);
@@ -321,28 +275,28 @@ TEST_F(EngineTest, ATransactionThatEndsWhileItsMailIsWrittenLeavesNothingBehind)
 }
 
 TEST_F(EngineTest, AHeaderSectionBeyondItsBoundIsRefused) {
-  const std::string line = data("0a", "X-Long: " + std::string(65'000, 'x'));
+  const std::string line = data("X-Long: " + std::string(65'000, 'x'), "0a");
   smtpd(begin("0a"));
   for (int i = 0; i < 65; ++i) smtpd(line);
-  smtpd(data("0a", "") + data("0a", "body") + data("0a", ".") + commit("0a"));
-  EXPECT_TRUE(started.empty());
+  smtpd(data("", "0a") + data("body", "0a") + data(".", "0a") + commit("0a"));
+  EXPECT_TRUE(scans.empty());
   EXPECT_EQ(output(),
             "filter-dataline|0a|d0|.\nfilter-result|0a|c0|reject|554 5.6.0 Message has a header section that is too large\n");
-  smtpd(report("0a", "tx-rollback|00000001") + report("0a", "tx-reset|00000001") + transaction("0a") + mail("0a"));
-  EXPECT_EQ(started.size(), 1U) << "the next mail is as any other";
+  smtpd(report("tx-rollback|00000001", "0a") + report("tx-reset|00000001", "0a") + transaction("0a") + mail("0a"));
+  EXPECT_EQ(scans.size(), 1U) << "the next mail is as any other";
 }
 
 TEST_F(EngineTest, AHundredThousandHeadersComeBack) {
   std::string head;
-  for (int i = 0; i < 100'000; ++i) head += data("0a", "X-Field-" + std::to_string(i) + ": x");
-  smtpd(begin("0a") + data("0a", "Received: by us") + head + data("0a", "") + data("0a", "."));
+  for (int i = 0; i < 100'000; ++i) head += data("X-Field-" + std::to_string(i) + ": x", "0a");
+  smtpd(begin("0a") + data("Received: by us", "0a") + head + data("", "0a") + data(".", "0a"));
   rspamd::Verdict verdict;
   verdict.action = "no action";
   for (int i = 0; i < 2000; ++i) {
     verdict.add_headers.push_back({"X-Added", "x", 1});
     verdict.remove_headers.push_back({"X-Field-" + std::to_string(i), 1});
   }
-  engine.scan_finished(1, verdict, t0);
+  engine->scan_finished(1, verdict, t0);
   const std::string back = output();
   EXPECT_EQ(std::count(back.begin(), back.end(), '\n'), 100'003);
   EXPECT_NE(back.find("|X-Added: x\n"), std::string::npos);
@@ -356,17 +310,17 @@ std::string long_body(const std::string& id, int lines) {
 }
 
 Settings with_memory(std::size_t memory, const std::string& spool = "/var/tmp") {
-  Settings settings;
+  Settings settings = default_settings();
   settings.memory = memory;
   settings.spool = spool;
   return settings;
 }
 
 TEST_F(EngineTest, WithoutMemoryForItAMailComesBackFromItsFile) {
-  engine.use(with_memory(100'000));
-  smtpd(begin("0a") + data("0a", "Subject: long") + data("0a", "") + long_body("0a", 3000) + data("0a", "."));
-  ASSERT_EQ(started.size(), 1U);
-  EXPECT_EQ(started.at(1).message->size(), 15U + 2 + 3'000'000);
+  engine->use(with_memory(100'000));
+  smtpd(begin("0a") + data("Subject: long", "0a") + data("", "0a") + long_body("0a", 3000) + data(".", "0a"));
+  ASSERT_EQ(scans.size(), 1U);
+  EXPECT_EQ(scans.at(1).message->size(), 15U + 2 + 3'000'000);
   finish(1, "no action");
   const std::string back = output();
   EXPECT_EQ(back.size(), 22U + 13 + 1 + 22 + 1 + 3000U * (22 + 998 + 1) + 22 + 2);
@@ -374,19 +328,19 @@ TEST_F(EngineTest, WithoutMemoryForItAMailComesBackFromItsFile) {
 }
 
 TEST_F(EngineTest, AMailThatFindsNoStorageIsDeferredAloneAndSaidOnce) {
-  engine.use(with_memory(100'000, "/nonexistent"));
-  smtpd(begin("0a") + data("0a", "") + long_body("0a", 200) + begin("0b") + mail("0b") + data("0a", ".") + commit("0a"));
-  ASSERT_EQ(started.size(), 1U);
+  engine->use(with_memory(100'000, "/nonexistent"));
+  smtpd(begin("0a") + data("", "0a") + long_body("0a", 200) + begin("0b") + mail("0b") + data(".", "0a") + commit("0a"));
+  ASSERT_EQ(scans.size(), 1U);
   ASSERT_EQ(notes.size(), 1U);
-  EXPECT_EQ(notes[0], "session=0a msgid=00000001 the message is deferred: /nonexistent: No such file or directory");
+  EXPECT_EQ(notes[0].text, "session=0a msgid=00000001 the message is deferred: /nonexistent: No such file or directory");
   EXPECT_EQ(
       output(),
       "filter-dataline|0a|d0|.\nfilter-result|0a|c0|reject|451 4.3.1 Not enough storage for the message, try again later\n");
-  smtpd(report("0a", "tx-rollback|00000001"));
+  smtpd(report("tx-rollback|00000001", "0a"));
   EXPECT_NE(
-      notes[1].find("size=200002 answer=\"451 4.3.1 Not enough storage for the message, try again later\" result=rolled-back"),
+      notes[1].text.find("size=200002 answer=\"451 4.3.1 Not enough storage for the message, try again later\" result=rolled-back"),
       std::string::npos)
-      << notes[1];
+      << notes[1].text;
   finish(1, "no action");
   EXPECT_TRUE(output().ends_with("filter-dataline|0b|d0|.\n"));
   smtpd(commit("0b"));
@@ -405,12 +359,12 @@ void cut_spool_file() {
 }
 
 TEST_F(EngineTest, WhatCannotBeReadBackIsRefusedAtCommit) {
-  engine.use(with_memory(100'000));
+  engine->use(with_memory(100'000));
   const std::string deferred = "filter-result|0a|c0|reject|451 4.3.1 Not enough storage for the message, try again later\n";
-  const std::string long_mail = data("0a", "") + long_body("0a", 1000) + data("0a", ".");
+  const std::string long_mail = data("", "0a") + long_body("0a", 1000) + data(".", "0a");
   smtpd(begin("0a") + long_mail);
   finish(1, "no action");
-  engine.written(engine.output().size());
+  engine->written(engine->output().size());
   cut_spool_file();
   const std::string back = output();
   EXPECT_TRUE(back.ends_with("x\nfilter-dataline|0a|d0|.\n"));
@@ -418,13 +372,13 @@ TEST_F(EngineTest, WhatCannotBeReadBackIsRefusedAtCommit) {
   smtpd(commit("0a"));
   EXPECT_EQ(output(), deferred);
   ASSERT_EQ(notes.size(), 1U);
-  EXPECT_NE(notes[0].find("/var/tmp: Input/output error"), std::string::npos) << notes[0];
-  smtpd(report("0a", "tx-rollback|00000001"));
-  EXPECT_NE(notes[1].find("answer=\"451 4.3.1"), std::string::npos) << notes[1];
+  EXPECT_NE(notes[0].text.find("/var/tmp: Input/output error"), std::string::npos) << notes[0].text;
+  smtpd(report("tx-rollback|00000001", "0a"));
+  EXPECT_NE(notes[1].text.find("answer=\"451 4.3.1"), std::string::npos) << notes[1].text;
 
-  smtpd(report("0a", "tx-reset|00000001") + transaction("0a") + long_mail);
+  smtpd(report("tx-reset|00000001", "0a") + transaction("0a") + long_mail);
   cut_spool_file();
-  const auto& message = *started.at(2).message;
+  const auto& message = *scans.at(2).message;
   std::size_t sent = 0;
   while (!message.from(sent).empty()) sent += message.from(sent).size();
   finish(2, "no action");
@@ -433,7 +387,7 @@ TEST_F(EngineTest, WhatCannotBeReadBackIsRefusedAtCommit) {
 }
 
 TEST_F(EngineTest, ALongMailLetsTheOthersGoFirst) {
-  smtpd(begin("0a") + data("0a", "") + long_body("0a", 5000) + data("0a", ".") + begin("0b") + mail("0b"));
+  smtpd(begin("0a") + data("", "0a") + long_body("0a", 5000) + data(".", "0a") + begin("0b") + mail("0b"));
   finish(1, "no action");
   finish(2, "no action");
   const std::string all = output();
@@ -465,55 +419,52 @@ TEST_F(EngineTest, SubmittedMailIsCompletedBeforeTheScanWhereSmtpdWouldDoItAfter
       {"192.0.2.9:1587", "", false, false},
       {"unix:/var/run/smtpd.sock", "", true, true},
   };
-  Settings settings;
   settings.submission = true;
-  engine.use(settings);
+  engine->use(settings);
   ScanId scan = 0;
   for (const Row& row : rows) {
     const std::string id = "0a";
-    smtpd(report(id, std::string("link-connect|c|pass|192.0.2.1:99|") + row.dest) + report(id, "link-greeting|mx.example.org"));
-    if (*row.user) smtpd(report(id, std::string("link-auth|pass|") + row.user));
-    smtpd(transaction(id) + data(id, "Received: by us id 00000001;") + data(id, "\tSun, 1 Nov 2026 00:00:00 +0000 (UTC)") +
-          data(id, "To: bob") + data(id, "Bcc: eve") + data(id, "") + data(id, "To: body") + data(id, "."));
+    smtpd(report(std::string("link-connect|c|pass|192.0.2.1:99|") + row.dest, id) + report("link-greeting|mx.example.org", id));
+    if (*row.user) smtpd(report(std::string("link-auth|pass|") + row.user, id));
+    smtpd(transaction(id) + data("Received: by us id 00000001;", id) + data("\tSun, 1 Nov 2026 00:00:00 +0000 (UTC)", id) +
+          data("To: bob", id) + data("Bcc: eve", id) + data("", id) + data("To: body", id) + data(".", id));
     std::string expected = "Received: by us id 00000001;\r\n\tSun, 1 Nov 2026 00:00:00 +0000 (UTC)\r\n";
     expected += row.qualified ? "To: bob@mx.example.org\r\n" : "To: bob\r\nBcc: eve\r\n";
     if (row.completed) expected += date + "Message-ID: <00000001.0a@mx.example.org>\r\n";
-    const StartScan& start = started.at(++scan);
+    const StartScan& start = scans.at(++scan);
     EXPECT_EQ(start.message->head(), expected) << row.dest << " " << row.user;
     EXPECT_EQ(start.message->from(expected.size()), "\r\nTo: body\r\n") << row.dest;
   }
 }
 
 TEST_F(EngineTest, SubmittedMailIsLeftAloneUnlessAsked) {
-  smtpd(report("0a", "link-connect|c|pass|192.0.2.1:99|127.0.0.1:25") + report("0a", "link-greeting|mx.example.org") +
-        transaction("0a") + data("0a", "To: bob") + data("0a", "."));
-  EXPECT_EQ(started.at(1).message->head(), "To: bob\r\n");
+  smtpd(report("link-connect|c|pass|192.0.2.1:99|127.0.0.1:25", "0a") + report("link-greeting|mx.example.org", "0a") +
+        transaction("0a") + data("To: bob", "0a") + data(".", "0a"));
+  EXPECT_EQ(scans.at(1).message->head(), "To: bob\r\n");
 }
 
 // smtpd reads backslashes between quotes since 7.5, and what it would do is what we must do.
 TEST_F(EngineTest, SubmittedAddressesAreReadAsThisVersionOfSmtpdDoes) {
-  Settings settings;
   settings.submission = true;
-  engine.use(settings);
+  engine->use(settings);
   const std::string from = R"(From: "\"Doe, John\"" <joe@example.net>)";
   ScanId scan = 0;
   for (const auto& [version, expected] :
        {std::pair("6.8.0p2", R"(From: "\"Doe@mx, John\"" <joe@example.net>)"),
         std::pair("7.4.0p1", R"(From: "\"Doe@mx, John\"" <joe@example.net>)"), std::pair("7.5.0", from.c_str()),
         std::pair("7.10.0-portable", from.c_str()), std::pair("8.0", from.c_str())}) {
-    smtpd("config|smtpd-version|" + std::string(version) + "\n" + report("0a", "link-connect|c|pass|192.0.2.1:99|127.0.0.1:25") +
-          report("0a", "link-greeting|mx") + transaction("0a") + data("0a", from) + data("0a", "."));
-    EXPECT_TRUE(started.at(++scan).message->head().starts_with(std::string(expected) + "\r\n")) << version;
+    smtpd("config|smtpd-version|" + std::string(version) + "\n" + report("link-connect|c|pass|192.0.2.1:99|127.0.0.1:25", "0a") +
+          report("link-greeting|mx", "0a") + transaction("0a") + data(from, "0a") + data(".", "0a"));
+    EXPECT_TRUE(scans.at(++scan).message->head().starts_with(std::string(expected) + "\r\n")) << version;
   }
 }
 
 class ScanLimitTest : public EngineTest {
  protected:
   void limit(std::size_t scans, std::size_t queue) {
-    Settings settings;
-    settings.max_scans = scans;
+      settings.max_scans = scans;
     settings.max_queue = queue;
-    engine.use(settings);
+    engine->use(settings);
   }
   static std::string from(const std::string& ip, const std::string& id) {
     std::string lines = begin(id);
@@ -521,7 +472,7 @@ class ScanLimitTest : public EngineTest {
   }
   std::vector<ScanId> begun() const {
     std::vector<ScanId> ids;
-    for (const auto& [id, start] : started) ids.push_back(id);
+    for (const auto& [id, start] : scans) ids.push_back(id);
     return ids;
   }
 };
@@ -534,18 +485,18 @@ TEST_F(ScanLimitTest, TheOthersWaitAndTheWaitCountsInTheirDeadline) {
   EXPECT_EQ(begun(), (Ids{1, 2}));
   finish(1, "no action");
   EXPECT_EQ(begun(), (Ids{1, 2, 3}));
-  EXPECT_EQ(started.at(3).until, t0 + 30s);
-  EXPECT_TRUE(started.at(3).headers.find("Queue-Id: 00000001") != std::string::npos);
-  EXPECT_EQ(started.at(3).message->size(), 37U);
+  EXPECT_EQ(scans.at(3).until, t0 + 30s);
+  EXPECT_TRUE(scans.at(3).headers.find("Queue-Id: 00000001") != std::string::npos);
+  EXPECT_EQ(scans.at(3).message->size(), 37U);
   finish(3, "no action");
-  smtpd(commit("03") + report("03", "tx-commit|00000001|99"));
-  EXPECT_NE(notes.at(0).find(" queue_ms=5 "), std::string::npos) << notes.at(0);
-  EXPECT_NE(notes.at(0).find(" scan_ms=5 "), std::string::npos) << notes.at(0);
+  smtpd(commit("03") + report("tx-commit|00000001|99", "03"));
+  EXPECT_NE(notes.at(0).text.find(" queue_ms=5 "), std::string::npos) << notes.at(0).text;
+  EXPECT_NE(notes.at(0).text.find(" scan_ms=5 "), std::string::npos) << notes.at(0).text;
   finish(2, "no action");
   finish(4, "no action");
-  smtpd(commit("01") + report("01", "tx-commit|00000001|99"));
-  EXPECT_EQ(notes.at(1).find("queue_ms"), std::string::npos) << "it did not wait";
-  EXPECT_FALSE(engine.next_deadline());
+  smtpd(commit("01") + report("tx-commit|00000001|99", "01"));
+  EXPECT_EQ(notes.at(1).text.find("queue_ms"), std::string::npos) << "it did not wait";
+  EXPECT_FALSE(engine->next_deadline());
 }
 
 TEST_F(ScanLimitTest, OneClientDoesNotHoldUpAnother) {
@@ -561,12 +512,12 @@ TEST_F(ScanLimitTest, AFullQueueIsAnOverloadOfTheClientWithTheMost) {
   limit(1, 2);
   for (const char* id : {"01", "02", "03", "04"}) smtpd(from("192.0.2.1", id));
   EXPECT_EQ(output(), "filter-dataline|04|d0|.\n");
-  smtpd(commit("04") + report("04", "tx-rollback|00000001"));
+  smtpd(commit("04") + report("tx-rollback|00000001", "04"));
   EXPECT_EQ(output(), "filter-result|04|c0|reject|451 4.3.2 Too many messages are being scanned, try again later\n");
-  EXPECT_NE(
-      notes.at(0).find("error=overload reason=\"too many scans are under way: no room to wait\" scan_ms=0 answer=\"451 4.3.2"),
-      std::string::npos)
-      << notes.at(0);
+  EXPECT_NE(notes.at(0).text.find(
+                "error=overload reason=\"too many scans are under way: no room to wait\" scan_ms=0 answer=\"451 4.3.2"),
+            std::string::npos)
+      << notes.at(0).text;
   smtpd(from("192.0.2.2", "0a"));
   EXPECT_EQ(output(), "filter-dataline|03|d0|.\n");
   finish(1, "no action");
@@ -578,53 +529,53 @@ TEST_F(ScanLimitTest, WhoHasNoTurnInTimeIsAnOverloadToo) {
   limit(1, 2);
   smtpd(begin("01") + mail("01"));
   smtpd(begin("02") + mail("02"), t0 + 1s);
-  EXPECT_EQ(engine.next_deadline(), t0 + 31s);
-  engine.tick(t0 + 31s);
+  EXPECT_EQ(engine->next_deadline(), t0 + 31s);
+  engine->tick(t0 + 31s);
   collect();
   EXPECT_EQ(begun(), Ids{1});
-  EXPECT_EQ(cancelled, Ids{1});
+  EXPECT_EQ(cancelled_scans, Ids{1});
   EXPECT_EQ(output(), "filter-dataline|02|d0|.\nfilter-dataline|01|d0|.\n");
-  smtpd(report("02", "tx-rollback|00000001"));
-  EXPECT_NE(notes.at(0).find("reason=\"too many scans are under way: no turn in time\" scan_ms=30000"), std::string::npos)
-      << notes.at(0);
+  smtpd(report("tx-rollback|00000001", "02"));
+  EXPECT_NE(notes.at(0).text.find("reason=\"too many scans are under way: no turn in time\" scan_ms=30000"), std::string::npos)
+      << notes.at(0).text;
 }
 
 TEST_F(ScanLimitTest, LessPatienceIsForThoseUnderWayToo) {
   limit(1, 10);
   smtpd(begin("01") + mail("01") + begin("02") + mail("02"));
-  Settings settings;
   settings.max_scans = 1;
   settings.scan_timeout = 5s;
-  engine.use(settings);
+  engine->use(settings);
   smtpd(begin("03") + mail("03"), t0 + 2s);
-  EXPECT_EQ(engine.next_deadline(), t0 + 5s);
-  engine.tick(t0 + 5s);
+  EXPECT_EQ(engine->next_deadline(), t0 + 5s);
+  engine->tick(t0 + 5s);
   EXPECT_EQ(output(), "filter-dataline|02|d0|.\n");
-  EXPECT_EQ(engine.next_deadline(), t0 + 6s) << "that of the scan, should it not end by itself";
+  EXPECT_EQ(engine->next_deadline(), t0 + 6s) << "that of the scan, should it not end by itself";
   settings.scan_timeout = 60s;
-  engine.use(settings);
+  engine->use(settings);
   smtpd(begin("04") + mail("04"), t0 + 5s);
-  engine.tick(t0 + 6s);
+  engine->tick(t0 + 6s);
   collect();
-  EXPECT_EQ(cancelled, Ids{1});
+  EXPECT_EQ(cancelled_scans, Ids{1});
   EXPECT_EQ(begun(), (Ids{1, 3}));
-  EXPECT_EQ(started.at(3).until, t0 + 7s);
-  EXPECT_EQ(engine.next_deadline(), t0 + 8s);
+  EXPECT_EQ(scans.at(3).until, t0 + 7s);
+  EXPECT_EQ(engine->next_deadline(), t0 + 8s);
 }
 
 TEST_F(ScanLimitTest, MoreScansAtOnceBeginAtOnce) {
   limit(1, 10);
   smtpd(begin("01") + mail("01") + begin("02") + mail("02"));
   limit(2, 10);
-  engine.tick(t0 + 1s);
+  engine->tick(t0 + 1s);
   collect();
   EXPECT_EQ(begun(), (Ids{1, 2}));
 }
 
 TEST_F(ScanLimitTest, AScanThatFindsNoDescriptorWaitsForAnotherToEnd) {
   const auto finds_none = [&](ScanId id) {
-    engine.scan_finished(id, tl::unexpected(rspamd::ScanFailure{rspamd::ScanFailure::Kind::overload, "Too many open files"}), t0);
-    started.clear();
+    engine->scan_finished(id, tl::unexpected(rspamd::ScanFailure{rspamd::ScanFailure::Kind::overload, "Too many open files"}),
+                          t0);
+    scans.clear();
     collect();
   };
   smtpd("config|ready\n");
@@ -639,57 +590,56 @@ TEST_F(ScanLimitTest, AScanThatFindsNoDescriptorWaitsForAnotherToEnd) {
   EXPECT_EQ(begun(), Ids{});
   finish(1, "no action");
   EXPECT_EQ(begun(), (Ids{2, 3})) << "and one more than had found any";
-  EXPECT_EQ(started.at(2).until, t0 + 30s);
-  EXPECT_EQ(started.at(2).message->size(), 37U);
+  EXPECT_EQ(scans.at(2).until, t0 + 30s);
+  EXPECT_EQ(scans.at(2).message->size(), 37U);
   output();
   finds_none(3);
-  smtpd(report("02", "link-disconnect"));
-  EXPECT_EQ(cancelled, (Ids{2}));
+  smtpd(report("link-disconnect", "02"));
+  EXPECT_EQ(cancelled_scans, (Ids{2}));
   EXPECT_EQ(begun(), (Ids{3, 4}));
   finds_none(4);
   finds_none(3);
   EXPECT_EQ(begun(), (Ids{4})) << "nobody is left to wait for";
   EXPECT_EQ(output(), "filter-dataline|03|d0|.\n");
-  smtpd(commit("03") + report("03", "tx-rollback|00000001"));
+  smtpd(commit("03") + report("tx-rollback|00000001", "03"));
   EXPECT_EQ(output(), "filter-result|03|c0|reject|451 4.3.2 Too many messages are being scanned, try again later\n");
-  EXPECT_NE(notes.back().find(" error=overload reason=\"Too many open files\" "), std::string::npos) << notes.back();
-  engine.tick(t0 + 31s);
+  EXPECT_NE(notes.back().text.find(" error=overload reason=\"Too many open files\" "), std::string::npos) << notes.back().text;
+  engine->tick(t0 + 31s);
   collect();
   EXPECT_EQ(output(), "filter-dataline|04|d0|.\n") << "its deadline is that of its end";
-  EXPECT_FALSE(engine.next_deadline());
+  EXPECT_FALSE(engine->next_deadline());
 }
 
 TEST_F(ScanLimitTest, WhoLeavesMakesRoomAtOnce) {
   limit(1, 1);
   smtpd(begin("01") + mail("01") + begin("02") + mail("02"));
-  smtpd(report("02", "link-disconnect"));
-  EXPECT_TRUE(cancelled.empty()) << "it had not begun";
+  smtpd(report("link-disconnect", "02"));
+  EXPECT_TRUE(cancelled_scans.empty()) << "it had not begun";
   smtpd(begin("03") + mail("03"));
   EXPECT_EQ(output(), "") << "the place in the queue is free";
-  smtpd(report("01", "tx-reset|00000001"));
-  EXPECT_EQ(cancelled, Ids{1});
+  smtpd(report("tx-reset|00000001", "01"));
+  EXPECT_EQ(cancelled_scans, Ids{1});
   EXPECT_EQ(begun(), (Ids{1, 3})) << "and so is the scan";
 }
 
 // The longest line smtpd takes back, and a byte more.
 TEST_F(EngineTest, ARewrittenBodyHoldsNoLineThatSmtpdCannotTakeBack) {
-  Settings settings;
   settings.allow_rewritten_body = true;
-  engine.use(settings);
+  engine->use(settings);
   ScanId scan = 0;
   for (const auto& [line, fits] :
        {std::pair(std::string(smtpd::max_dataline, 'x'), true), std::pair("." + std::string(smtpd::max_dataline - 2, 'x'), true),
         std::pair(std::string(smtpd::max_dataline + 1, 'x'), false),
         std::pair("." + std::string(smtpd::max_dataline - 1, 'x'), false)}) {
     smtpd(begin("0a") + mail("0a"));
-    ASSERT_TRUE(started.at(++scan).rewritten_bounds);
-    rspamd::RewrittenBody body(*started.at(scan).rewritten_bounds);
+    ASSERT_TRUE(scans.at(++scan).rewritten_bounds);
+    rspamd::RewrittenBody body(*scans.at(scan).rewritten_bounds);
     body.append(line);
     rspamd::Verdict verdict;
     verdict.action = "no action";
     verdict.has_rewritten_body = true;
     verdict.rewritten_body = body.finish();
-    engine.scan_finished(scan, verdict, t0 + 5ms);
+    engine->scan_finished(scan, verdict, t0 + 5ms);
     const std::string dot = line[0] == '.' ? "." : "";
     EXPECT_TRUE(output() == (fits ? "filter-dataline|0a|d0|Received: by us\nfilter-dataline|0a|d0|Subject: x\n"
                                     "filter-dataline|0a|d0|\nfilter-dataline|0a|d0|" +
@@ -699,49 +649,47 @@ TEST_F(EngineTest, ARewrittenBodyHoldsNoLineThatSmtpdCannotTakeBack) {
     EXPECT_EQ(output(), "filter-result|0a|c0|" +
                             std::string(fits ? "proceed" : "reject|451 4.3.0 Message could not be scanned, try again later") +
                             "\n");
-    smtpd(report("0a", "link-disconnect"));
-    EXPECT_NE(notes.back().find(fits ? " applied=\"rewritten body\""
-                                     : " error=unreadable reason=\"a line of the rewritten body is too long\""),
+    smtpd(report("link-disconnect", "0a"));
+    EXPECT_NE(notes.back().text.find(fits ? " applied=\"rewritten body\""
+                                          : " error=unreadable reason=\"a line of the rewritten body is too long\""),
               std::string::npos);
   }
 }
 
 TEST_F(EngineTest, ARefusalDoesNotDependOnTheBody) {
-  Settings settings;
   settings.allow_rewritten_body = true;
-  engine.use(settings);
+  engine->use(settings);
   smtpd(begin("0a") + mail("0a"));
   rspamd::Verdict verdict;
   verdict.action = "reject";
   verdict.has_rewritten_body = true;
   verdict.rewritten_body = fail(Errc::too_large, "too large");
-  engine.scan_finished(1, verdict, t0 + 5ms);
+  engine->scan_finished(1, verdict, t0 + 5ms);
   smtpd(commit("0a"));
   EXPECT_EQ(output(), "filter-dataline|0a|d0|.\nfilter-result|0a|c0|reject|554 5.7.1 Spam message rejected\n");
 }
 
 TEST_F(EngineTest, ARewrittenBodyIsWantedOnlyWhenItIsAllowedAndEnforced) {
   smtpd(begin("0a") + mail("0a"));
-  EXPECT_FALSE(started.at(1).rewritten_bounds);
-  Settings settings;
+  EXPECT_FALSE(scans.at(1).rewritten_bounds);
   settings.allow_rewritten_body = true;
-  engine.use(settings);
+  engine->use(settings);
   smtpd(begin("0b") + mail("0b"));
-  ASSERT_TRUE(started.at(2).rewritten_bounds);
-  EXPECT_EQ(started.at(2).rewritten_bounds->max_size, 2 * started.at(2).message->size() + 1024 * 1024);
+  ASSERT_TRUE(scans.at(2).rewritten_bounds);
+  EXPECT_EQ(scans.at(2).rewritten_bounds->max_size, 2 * scans.at(2).message->size() + 1024 * 1024);
   settings.monitor = true;
-  engine.use(settings);
+  engine->use(settings);
   smtpd(begin("0c") + mail("0c"));
-  EXPECT_FALSE(started.at(3).rewritten_bounds);
+  EXPECT_FALSE(scans.at(3).rewritten_bounds);
 }
 
 TEST_F(EngineTest, EndOfInputEndsEverything) {
   smtpd(begin("0a") + mail("0a") + begin("0b"));
-  engine.end_of_input();
+  engine->end_of_input();
   collect();
-  EXPECT_EQ(cancelled, std::vector<ScanId>{1});
-  EXPECT_EQ(engine.sessions(), 0U);
-  EXPECT_FALSE(engine.next_deadline());
+  EXPECT_EQ(cancelled_scans, std::vector<ScanId>{1});
+  EXPECT_EQ(engine->sessions(), 0U);
+  EXPECT_FALSE(engine->next_deadline());
 }
 
 }  // namespace

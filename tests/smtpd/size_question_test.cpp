@@ -1,4 +1,5 @@
 #include "smtpd/size_question.hpp"
+#include "smtpd/listener.hpp"
 
 #include <string>
 
