@@ -337,9 +337,9 @@ TEST_F(EngineTest, AMailThatFindsNoStorageIsDeferredAloneAndSaidOnce) {
       output(),
       "filter-dataline|0a|d0|.\nfilter-result|0a|c0|reject|451 4.3.1 Not enough storage for the message, try again later\n");
   smtpd(report("tx-rollback|00000001", "0a"));
-  EXPECT_NE(
-      notes[1].text.find("size=200002 answer=\"451 4.3.1 Not enough storage for the message, try again later\" result=rolled-back"),
-      std::string::npos)
+  EXPECT_NE(notes[1].text.find(
+                "size=200002 answer=\"451 4.3.1 Not enough storage for the message, try again later\" result=rolled-back"),
+            std::string::npos)
       << notes[1].text;
   finish(1, "no action");
   EXPECT_TRUE(output().ends_with("filter-dataline|0b|d0|.\n"));
@@ -462,7 +462,7 @@ TEST_F(EngineTest, SubmittedAddressesAreReadAsThisVersionOfSmtpdDoes) {
 class ScanLimitTest : public EngineTest {
  protected:
   void limit(std::size_t scans, std::size_t queue) {
-      settings.max_scans = scans;
+    settings.max_scans = scans;
     settings.max_queue = queue;
     engine->use(settings);
   }

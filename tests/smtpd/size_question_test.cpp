@@ -1,5 +1,4 @@
 #include "smtpd/size_question.hpp"
-#include "smtpd/listener.hpp"
 
 #include <string>
 
@@ -47,25 +46,6 @@ TEST(SizeQuestionTest, EndsWhateverItHears) {
   SizeQuestion question(until);
   question.end({Ending::Kind::timed_out});
   EXPECT_EQ(sent_by(question), "(done)");
-}
-
-TEST(SizeQuestionTest, WhereAListenerIs) {
-  struct Row {
-    std::string dest, expected;
-  };
-  const Row rows[] = {
-      {"192.0.2.1:25", "192.0.2.1:25"},
-      {"0.0.0.0:2525", "127.0.0.1:2525"},
-      {"[::]:25", "[::1]:25"},
-      {"[2001:db8::1]:25", "[2001:db8::1]:25"},
-      {"unix:/var/run/smtpd.sock", "unix:/var/run/smtpd.sock"},
-  };
-  for (const Row& row : rows) {
-    const auto endpoint = listener_at(row.dest);
-    ASSERT_TRUE(endpoint) << row.dest;
-    EXPECT_EQ(to_string(*endpoint), row.expected);
-  }
-  for (const std::string dest : {"", "local", "192.0.2.1", "0.0.0.0:", ":25"}) EXPECT_FALSE(listener_at(dest)) << dest;
 }
 
 }  // namespace
