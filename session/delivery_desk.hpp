@@ -1,8 +1,8 @@
 // Deliveries while the client waits: which are under way, until when, and what each comes to.
 //
-//   start ──► under way ──► take ──► conclude            (its transaction waits for it)
+//   start ──► under way ──► take ──► conclude                  its transaction waits for it
 //                 │
-//                 └── cancel, orphan ──► take ──► tell_of_orphan   (its transaction is gone: a line of the log is all that is left)
+//                 └── cancel, orphan ──► take ──► tell_of_orphan   its transaction is gone: a line of the log is written
 //
 // A mail store that was silent rests for a while, and then gets one message at a time until it answers.
 #pragma once
@@ -56,8 +56,8 @@ class DeliveryDesk {
     std::string mark = {};     // for the copy that smtpd queues; empty: nobody has the message
     std::size_t delivered = 0;
   };
-  // What it means for its transaction that it ended with these outcomes, one for each recipient, by index. The transaction's log line
-  // tells of it. `server` is for the log.
+  // What it means for its transaction that it ended with these outcomes, one for each recipient, by index. The transaction's log
+  // line tells of it. `server` is for the log.
   Result conclude(Session& session, const Delivery& delivery, const std::vector<lmtp::Outcome>& outcomes, std::string_view server,
                   TimePoint now);
   // The same when its transaction is gone.

@@ -10,7 +10,7 @@
 namespace mailbridge::session {
 namespace {
 
-// Recipients with a mailbox to whom smtpd would not have it delivered, for it takes it for their own mail that comes back.
+// Recipients with a mailbox to whom smtpd would not deliver: it would say that their own mail has come back to them.
 std::unordered_set<std::string> came_back(const Transaction& tx, std::string_view head) {
   std::unordered_set<std::string> recipients;
   if (tx.verified.empty()) return recipients;
@@ -34,7 +34,8 @@ std::vector<std::string> deliverable(const Transaction& tx, const std::unordered
   return recipients;
 }
 
-// True if smtpd has a copy for somebody else: that may leave this server, and so may what smtpd makes of a recipient who is several.
+// True if smtpd has a copy for somebody else, which may leave this server with the mark. Aliases and .forward files make such
+// copies, too.
 bool is_for_others(const Transaction& tx) {
   return tx.expanded || std::any_of(tx.recipients.begin(), tx.recipients.end(), [&](const std::string& recipient) {
            return !tx.verified.contains(recipient) && !tx.full.contains(recipient);
@@ -48,7 +49,7 @@ std::string_view objection_to_mark(const Transaction& tx, const DeliveryPlan& pl
   return lmtp::can_be_marked(tx.decision->header_bytes, tx.msgid) ? "" : "trace";
 }
 
-// Why it should not be delivered now although it could be marked.
+// Why it should not be delivered now, although its queued copy could be marked.
 std::string_view objection_to_delivery(const Transaction& tx, const DeliveryCircumstances& circumstances) {
   if (!circumstances.max_size || tx.client_part.could_be_cut(*circumstances.max_size)) return "size";
   if (circumstances.store_is_silent) return "silence";

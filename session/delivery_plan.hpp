@@ -16,7 +16,7 @@ struct DeliveryPlan {
   enum class Kind {
     queue,    // smtpd has it, without a mark
     deliver,  // to `recipients`, before smtpd has it
-    discard,  // nobody gets it, and smtpd's copy is marked as if `recipients` had it
+    discard,  // nobody gets it: smtpd's copy is marked as if `recipients` had it already
     refuse,   // each recipient has had it before
   } kind = Kind::queue;
   std::vector<std::string> recipients = {};  // who can be delivered to, and marked; each once

@@ -2,14 +2,14 @@
 //
 // Who speaks: smtpd configures, we register; then smtpd reports what happens in each session and asks. We ask to be asked for two
 // things:
-//   data-line   every line of a message, "." last. Answered by lines of ours at any time, exactly one "." at the end. All lines of a
-//               message are held until its verdict, for headers go on top.
+//   data-line   every line of a message, "." last. Answered by lines of ours at any time, exactly one "." at the end. All lines
+//               of a message are held until its verdict, for headers go on top.
 //   commit      after our "."; answered at once, for the verdict is known by then.
 // and with --verify for a third:
 //   rcpt-to     a recipient, before smtpd looks at it; answered when it is known whether Dovecot has a mailbox for it
-//               (recipients/verifier.hpp), and later than that in a session, or for a client, that guesses (recipients/tarpit.hpp).
-// With --deliver a message that is to pass goes to the mail store first (recipients/delivery.hpp): what smtpd gets depends on what
-// came of that.
+//               (recipients/verifier.hpp), and later in a session, or for a client, that guesses (recipients/tarpit.hpp).
+// With --deliver a message that is to pass goes to the mail store first (recipients/delivery.hpp): what smtpd gets depends on
+// what came of that.
 //
 // The engine reads smtpd's lines, keeps the sessions, and tells the desks:
 //   Transactions    the life of a transaction, phase by phase (session/transaction.hpp)
@@ -19,12 +19,12 @@
 //   Output          what is to be written to smtpd
 //
 // Scans, look-ups and deliveries are named by ids that are never used twice: a result whose transaction is gone is no error. What
-// happens when memory runs out is told in session/memory.hpp: only when there is not even memory to forget a session do the members
-// below throw.
+// happens when memory runs out is told in session/memory.hpp: only when there is not even memory to forget a session do the
+// members below throw.
 //
-// Invariants, asserted by tests and fuzzers: each request is answered once, within the scan's deadline as long as tick() is called;
-// nothing of a message follows its "."; no data-line is longer than smtpd::max_dataline; nothing but ids and tokens that smtpd sent is
-// echoed.
+// Invariants, asserted by tests and fuzzers: each request is answered once, within the scan's deadline as long as tick() is
+// called; nothing of a message follows its "."; no data-line is longer than smtpd::max_dataline; nothing but ids and tokens that
+// smtpd sent is echoed.
 #pragma once
 
 #include <cstddef>
@@ -90,11 +90,11 @@ class Engine {
   std::size_t sessions() const { return shared_.sessions.size(); }
 
  private:
-  // A line of smtpd that was read, and the session it is about: null when that is gone, or its beginning was never seen.
+  // A line of smtpd, and the session that it is about.
   struct Said {
     const smtpd::SmtpdLine& line;
-    Session* session;
-    bool cut;  // its end is missing
+    Session* session;  // null when it is gone, or its beginning was never seen
+    bool cut;          // the line is longer than we read
     TimePoint now;
   };
 

@@ -1,9 +1,10 @@
-// The one rule for memory that runs out: what cannot be done as a whole is not done, and something that needs no memory is done
-// instead.
+// The one rule for memory that runs out: something is done as a whole or not at all, and what needs no memory is done instead.
 //
-// Of a session whose line, verdict or delivery there is no memory for, that is to forget it: its message is refused for now, like that
-// of a session whose beginning we never saw, for a message with a hole in it must not pass. Of anything else it is nothing: a line of
-// the log is not written, a question is answered at its deadline.
+//   what there is no memory for               what is done instead
+//   a session's line, verdict or delivery     the session is forgotten, and its message refused for now: a message with a hole in
+//                                             it must not pass
+//   a line of the log, a counter              nothing
+//   a question about a recipient              nothing: it is answered at its deadline
 #pragma once
 
 #include <new>

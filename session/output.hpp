@@ -1,5 +1,5 @@
-// What is to be written to smtpd: answers at once, messages in windows of 64 KiB made from the message itself, one message after the
-// other. A long message lets the others go first after each MiB.
+// What is to be written to smtpd: answers at once, messages in windows of 64 KiB made from the message itself, one message after
+// the other. A long message lets the others go first after each MiB.
 //
 // A line goes in as a whole or not at all: when memory runs out, std::bad_alloc is thrown and nothing of the line is there.
 #pragma once

@@ -128,7 +128,7 @@ std::optional<RecipientDesk::Room> RecipientDesk::next(TimePoint now) {
   return std::nullopt;
 }
 
-// It is known whether Dovecot has a mailbox for the recipient. The answer is slowed where that is wanted, as far as memory allows.
+// It is known now whether Dovecot has a mailbox for the recipient. A guesser's answer is put off, as far as memory allows.
 void RecipientDesk::verified(QuestionId id, std::optional<Mailbox> mailbox, TimePoint now) {
   Question& question = questions_.at(id);
   question.mailbox = mailbox;
@@ -204,7 +204,7 @@ void RecipientDesk::count_unknown(Session& session, TimePoint now) {
   shared_.note(Level::info, std::move(line));
 }
 
-// How much later than it could a question of the session is answered.
+// How long a question of the session waits for its answer at least.
 Duration RecipientDesk::slowness(const Session& session) const {
   const std::size_t most = shared_.settings.recipients.max_unknown;
   if (most == 0 || session.unknown < most) return {};

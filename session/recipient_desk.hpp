@@ -1,11 +1,11 @@
-// Recipients: what is said about each at RCPT, what becomes of a session or a client that guesses, and whether there is room for the
-// message that has come.
+// Recipients: what is said about each at RCPT, what becomes of a session or a client that guesses, and whether there is room for
+// the message that has come.
 //
 //   question at RCPT   asked() ──► Verifier ──► Tarpit ──► the answer for smtpd, at its time
 //   question of room   ask_for_room() ──► Verifier ──► next()
 //
-// Each question at RCPT is answered once and by its deadline, even when its session is gone: smtpd minds no answer for a session that
-// is gone, but waits for ever for one that does not come.
+// Each question at RCPT is answered once and by its deadline, even when its session is gone: smtpd minds no answer for a session
+// that is gone, but waits for ever for one that does not come.
 #pragma once
 
 #include <cstddef>
@@ -41,9 +41,10 @@ class RecipientDesk {
   // smtpd tells what it says to the client about a recipient.
   void told(Session& session, const smtpd::TxRcpt& event, TimePoint now);
 
-  // Asks about each verified recipient of the message, now that its size is known. Transaction::asked_for_room counts the questions.
+  // Asks about each verified recipient of the message, now that its size is known. Transaction::asked_for_room counts the
+  // questions.
   void ask_for_room(Session& session, TimePoint now);
-  // What is asked for the transaction is of no interest any more.
+  // Nobody wants to know about room for the session's message any more.
   void forget_room(Session& session);
 
   // `why` is for the log, when it is unsure. `ours`: see recipients::Found.
@@ -59,8 +60,8 @@ class RecipientDesk {
     std::string address;
     recipients::Mailbox mailbox;
   };
-  // Says what can be said to smtpd and to the driver by now. To be called after each of the above until there is none: what is known
-  // about room for the message of a session, which is there.
+  // Gives smtpd and the driver what there is for them by now. Returns what is known about room for a message, whose session is
+  // there. To be called after each of the above, until it returns none.
   std::optional<Room> next(TimePoint now);
 
  private:

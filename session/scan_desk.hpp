@@ -4,8 +4,8 @@
 //              ▲                      │
 //              └────── put_back ◄─────┘
 //
-// Whose turn it is, is decided by ScanQueue. A scan's deadline counts from when it was wanted, so waiting is a part of it. Scans are
-// named by an id that is never used twice.
+// Whose turn it is, is decided by ScanQueue. A scan's deadline counts from when it was wanted, so waiting is a part of it. Scans
+// are named by an id that is never used twice.
 #pragma once
 
 #include <chrono>
@@ -57,13 +57,15 @@ class ScanDesk {
   // A scan under way could not begin, for this host lacks something. It waits again, with the next turn and its old deadline.
   PutBack put_back(ScanId id, const std::string& client);
 
-  // It has ended, or nobody wants it any more. True if rspamd already had it: the caller must send CancelScan unless it has ended.
+  // The scan has ended, or nobody wants it any more. True if rspamd already had it: the caller must send CancelScan unless the
+  // scan has ended by itself.
   bool drop(ScanId id);
 
   // The session of a scan that is under way; none when it is not.
   std::optional<std::uint64_t> under_way(ScanId id) const;
 
-  // One that has waited until its deadline, or of which the driver has told nothing until after it. To be dropped.
+  // A scan that has waited until its deadline; and one of which the driver has told nothing until a second after it. The caller
+  // drops it.
   std::optional<Owned> late_waiting(TimePoint now) const;
   std::optional<Owned> late_under_way(TimePoint now) const;
   std::optional<TimePoint> next_deadline() const;
@@ -78,9 +80,9 @@ class ScanDesk {
   };
 
   Duration timeout_{};
-  // None has more patience than a later one, so the first of either is the one due first.
+  // No scan has a later deadline than one that was wanted after it, so the first of each map is due first.
   std::map<ScanId, Scan> waiting_;
-  std::map<ScanId, Scan> under_way_;  // `until` with the grace
+  std::map<ScanId, Scan> under_way_;  // `until` includes the grace
   ScanQueue queue_{0, 0};
   ScanId next_ = 1;
 };

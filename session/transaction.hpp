@@ -1,6 +1,6 @@
 // What is known of an SMTP session and of its transaction.
 //
-// What each event leads to in each phase of a transaction; the line names the next phase. Where there is none nothing happens, or
+// A transaction is in one of six phases. The table has the next phase after each event; where there is none, nothing happens, or
 // smtpd does not say that then.
 //
 //   event:     data-line   "."    scan ended       room known         delivery ended   commit        reset, rollback, disconnect
@@ -16,8 +16,8 @@
 //    *  refused for now: smtpd asks for its commit only after our ".", so this is not to be expected
 //   **  when none of the recipients has room for it
 //
-// A phase in which there is nothing to wait for ends at once: a message that is not scanned leaves `scan` as it enters it, one about
-// whose room nobody is asked leaves `room`.
+// A phase in which there is nothing to wait for ends at once: a message that is not scanned leaves `scan` as it enters it, one
+// about whose room nobody is asked leaves `room`.
 #pragma once
 
 #include <cassert>
@@ -48,9 +48,9 @@ enum class Phase {
   envelope,  // recipients come
   data,      // lines of the message come
   scan,      // the message is there, and its verdict is waited for
-  room,      // it is to pass, and it is waited for what is said about room for it
+  room,      // it is to pass, and we wait for what Dovecot says about room for it
   delivery,  // the mail store has been given it
-  answered,  // our "." is on its way, or has left; or smtpd's commit has been refused before
+  answered,  // our "." is on its way, or has left; or smtpd's commit was refused without one
 };
 
 // False where the table above has no such step.

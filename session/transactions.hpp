@@ -1,5 +1,5 @@
-// The life of each transaction: its lines, whether it is scanned, what the verdict leads to, what smtpd is told, and its line of the
-// log. The phases, and what leads from one to the next, are in session/transaction.hpp.
+// The life of each transaction: its lines, whether it is scanned, what the verdict leads to, what smtpd is told, and its line of
+// the log. The phases, and what leads from one to the next, are in session/transaction.hpp.
 //
 // The desks are asked for what takes time: ScanDesk, RecipientDesk and DeliveryDesk. What they find out comes back here.
 #pragma once
@@ -41,7 +41,7 @@ class Transactions {
   void delivery_finished(recipients::DeliveryId id, const std::vector<lmtp::Outcome>& outcomes, std::string_view server,
                          TimePoint now);
 
-  // Begins what may begin, takes what the recipients' desk knows. To be called after anything else was.
+  // Takes what RecipientDesk knows, and begins scans that may begin. To be called after every other call.
   void go_on(TimePoint now);
   // Gives up what is past its deadline.
   void tick(TimePoint now);
@@ -49,7 +49,7 @@ class Transactions {
   // A message on its way back could not be read to its end.
   void lost(std::uint64_t session_key, const mail::Message& message);
 
-  // There is no memory for the session: nothing is known of it from now on. What is on its way to smtpd stays.
+  // There is no memory for the session, so nothing is known of it from now on. What is on its way to smtpd stays.
   void forget(std::uint64_t session_key);
 
  private:

@@ -1,4 +1,5 @@
-// What smtpd tells a filter and asks of it (smtpd-filters(7)): one table of events, with how each is read and when we register for it.
+// What smtpd tells a filter and asks of it (smtpd-filters(7)): one table of events, with how each is read and when we register
+// for it.
 //
 // Views point into the line. Fields are never escaped; only the last one may hold '|'.
 #pragma once

@@ -15,9 +15,9 @@ bool is_local(std::string_view src);
 // The client's IP address, from "192.0.2.1:25", "[2001:db8::1]:25" or "unix:/var/run/smtpd.sock": the local socket is this host.
 std::string client_ip(std::string_view src);
 
-// True if smtpd adds a missing Date and Message-ID to what comes in on this listener (smtp_session.c, RFC5322_END_OF_HEADERS): the
-// local socket, a loopback address, and port 587, where a mistake kept versions before 7.4 from it. `dest` is the address that the
-// listener was given: 0.0.0.0 takes local connections, too, but is no loopback address.
+// True if smtpd adds a missing Date and Message-ID to what comes in on this listener (smtp_session.c, RFC5322_END_OF_HEADERS):
+// the local socket, a loopback address, and port 587, where a mistake kept versions before 7.4 from it. `dest` is the address
+// that the listener was given: 0.0.0.0 takes local connections, too, but is no loopback address.
 bool completes(std::string_view dest);
 
 // Where the listener `dest` can be reached from this host: "192.0.2.1:25", "[::]:25".

@@ -1,8 +1,8 @@
 // What smtpd refuses after its filters have spoken, or bounces in the queue before any agent sees it. Such a message must not be
 // delivered by us, for its client would be told that it was not. It is smtpd's part to say so: here it is only recognised.
 //
-//   not RFC 5322   rfc5322.c: a line of the header section without a colon; a field name of 1,023 bytes, counted together with the
-//                  name before it; From, To or Cc of 64 KiB
+//   not RFC 5322   rfc5322.c: a line of the header section without a colon; a field name of 1,023 bytes, counted together with
+//                  the name before it; From, To or Cc of 64 KiB
 //   loop           smtp_session.c, MAX_HOPS_COUNT: 100 Received fields
 //   delivered      mda.c, mda_check_loop(): a line "Delivered-To: " and the recipient. This one is the recipient's alone.
 //
