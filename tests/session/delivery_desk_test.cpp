@@ -32,7 +32,7 @@ class DeliveryDeskTest : public testing::Test {
     session.tx.msgid = "00000001";
     session.tx.sender = "s@example.net";
     session.tx.recipients = {"alice@example.org", "bob@example.org"};
-    session.tx.decision = policy::Decision{.header_bytes = "Subject: x\r\n"};
+    session.tx.decision.emplace().header_bytes = "Subject: x\r\n";
   }
   recipients::DeliveryId start(TimePoint now = t0) {
     desk.start(session, session.tx.recipients, now);

@@ -19,7 +19,7 @@ Transaction transaction() {
   tx.msgid = "00000001";
   tx.recipients = {"alice@example.org", "bob@example.org"};
   tx.verified = {"alice@example.org", "bob@example.org"};
-  tx.decision = policy::Decision{.header_bytes = trace + "Subject: x\r\n"};
+  tx.decision.emplace().header_bytes = trace + "Subject: x\r\n";
   tx.client_part.line("Received: from x (y [192.0.2.1])");
   return tx;
 }
