@@ -173,11 +173,11 @@ bool Outcome::may_try_elsewhere() const {
   return false;
 }
 
-Client::Client(Transaction transaction, Patience patience, std::optional<Greeted> reused)
+Client::Client(Transaction transaction, Patience patience, std::optional<LhloState> reused)
     : transaction_(std::move(transaction)),
       patience_(patience),
       reused_(reused.has_value()),
-      greeted_(std::move(reused).value_or(Greeted())),
+      lhlo_(std::move(reused).value_or(LhloState())),
       outcomes_(transaction_.recipients.size()) {
   if (!reused_) {
     expected_.push_back({Asked::banner});
@@ -186,7 +186,7 @@ Client::Client(Transaction transaction, Patience patience, std::optional<Greeted
   stage_ = Stage::mail;
   // What the last transaction left behind must go, and the reply shows that somebody is there.
   say("RSET", {Asked::opening_rset});
-  if (greeted_.pipelining) go_on();
+  if (lhlo_.pipelining) go_on();
 }
 
 bool Client::settled() const {
@@ -199,9 +199,9 @@ std::vector<Outcome> Client::outcomes() const {
   return all;
 }
 
-std::optional<Greeted> Client::reusable() const {
+std::optional<LhloState> Client::reusable() const {
   if (phase_ != Phase::done || !in_sync_ || !reader_.between_replies()) return std::nullopt;
-  return greeted_;
+  return lhlo_;
 }
 
 Step Client::next(TimePoint now) {
@@ -269,7 +269,7 @@ void Client::tls_started() {
   // What came in the clear and was not a whole line would be heard as if it had come under TLS.
   if (!reader_.between_replies()) return lose("the server spoke before the TLS handshake");
   phase_ = Phase::talk;
-  greeted_ = {.tls = true};
+  lhlo_ = {.tls = true};
   say("LHLO " + transaction_.helo, {Asked::lhlo});
 }
 
@@ -367,19 +367,19 @@ void Client::on_lhlo(const Reply& reply) {
     decide_rest(Stage::lhlo, reply);
     return leave(quit);
   }
-  greeted_ = {.tls = greeted_.tls, .client = std::move(greeted_.client)};
+  lhlo_ = {.tls = lhlo_.tls, .client = std::move(lhlo_.client)};
   for (std::size_t i = 1; i < reply.lines.size(); ++i) {  // the first line is the greeting
     std::string_view rest = reply.lines[i];
     const std::string_view word = take_word(rest);
-    if (iequals(word, "PIPELINING")) greeted_.pipelining = true;
-    else if (iequals(word, "8BITMIME")) greeted_.eightbitmime = true;
-    else if (iequals(word, "SIZE")) greeted_.size = true;
-    else if (iequals(word, "CHUNKING")) greeted_.chunking = true;
-    else if (iequals(word, "DSN")) greeted_.dsn = true;
-    else if (iequals(word, "SMTPUTF8")) greeted_.smtputf8 = true;
-    else if (iequals(word, "STARTTLS")) greeted_.starttls = true;
+    if (iequals(word, "PIPELINING")) lhlo_.pipelining = true;
+    else if (iequals(word, "8BITMIME")) lhlo_.eightbitmime = true;
+    else if (iequals(word, "SIZE")) lhlo_.size = true;
+    else if (iequals(word, "CHUNKING")) lhlo_.chunking = true;
+    else if (iequals(word, "DSN")) lhlo_.dsn = true;
+    else if (iequals(word, "SMTPUTF8")) lhlo_.smtputf8 = true;
+    else if (iequals(word, "STARTTLS")) lhlo_.starttls = true;
     else if (iequals(word, "XCLIENT")) {
-      while (!rest.empty()) greeted_.xclient.emplace_back(take_word(rest));
+      while (!rest.empty()) lhlo_.xclient.emplace_back(take_word(rest));
     }
   }
 }
@@ -393,17 +393,17 @@ void Client::on_starttls(const Reply& reply) {
 void Client::on_xclient(const Reply& reply) {
   if (reply.is(2)) {
     introduced_ = true;
-    greeted_ = {.tls = greeted_.tls, .client = tellable(*transaction_.client, greeted_.xclient)};
+    lhlo_ = {.tls = lhlo_.tls, .client = tellable(*transaction_.client, lhlo_.xclient)};
     return say("LHLO " + transaction_.helo, {Asked::lhlo});
   }
   // Then the server's log has to do without. But mail of one client must not go in the name of another.
-  if (greeted_.client) return lose("the server refuses XCLIENT");
-  greeted_.xclient.clear();
+  if (lhlo_.client) return lose("the server refuses XCLIENT");
+  lhlo_.xclient.clear();
 }
 
 void Client::on_rcpt(const Expected& expected, const Reply& reply) {
   if (expected.orcpt && (reply.code == 501 || reply.code == 555)) {
-    greeted_.orcpt_refused = true;
+    lhlo_.orcpt_refused = true;
     if (!outcomes_[expected.recipient]) return say_rcpt(expected.recipient, false);
   }
   if (transaction_.probe || !reply.is(2)) return decide(expected.recipient, Stage::rcpt, reply);
@@ -435,25 +435,25 @@ void Client::on_final(const Reply& reply) {
 
 // All that was asked is answered.
 void Client::go_on() {
-  if (transaction_.starttls && !greeted_.tls) {
-    if (greeted_.starttls) return say("STARTTLS", {Asked::starttls});
+  if (transaction_.starttls && !lhlo_.tls) {
+    if (lhlo_.starttls) return say("STARTTLS", {Asked::starttls});
     return fail_rest("the server does not offer STARTTLS");
   }
   if (transaction_.client && !introduced_) {
-    const ClientInfo client = tellable(*transaction_.client, greeted_.xclient);
-    if (greeted_.client && !replaces(client, *greeted_.client)) return lose("the connection speaks for another client");
-    if (client != greeted_.client.value_or(ClientInfo())) return say(xclient(client), {Asked::xclient});
+    const ClientInfo client = tellable(*transaction_.client, lhlo_.xclient);
+    if (lhlo_.client && !replaces(client, *lhlo_.client)) return lose("the connection speaks for another client");
+    if (client != lhlo_.client.value_or(ClientInfo())) return say(xclient(client), {Asked::xclient});
   }
   say_transaction();
 }
 
-bool Client::chunked() const { return greeted_.chunking && transaction_.mail.size() > 0; }
+bool Client::chunked() const { return lhlo_.chunking && transaction_.mail.size() > 0; }
 
 // Dovecot takes ORCPT and does not list it, others may refuse it: so where it is not listed it is tried with a single recipient,
 // for each refusal may count as an error of ours, and then without.
 bool Client::wants_orcpt(const Recipient& recipient) const {
   if (transaction_.probe || orcpt(recipient).empty()) return false;
-  return greeted_.dsn || (transaction_.recipients.size() == 1 && !greeted_.orcpt_refused);
+  return lhlo_.dsn || (transaction_.recipients.size() == 1 && !lhlo_.orcpt_refused);
 }
 
 // Whether all replies to RCPT must be read first.
@@ -479,14 +479,14 @@ void Client::say_transaction() {
     else if (transaction_.probe) say("RSET", {Asked::closing_rset});
     else say("DATA", {Asked::data});
     ++said_;
-  } while (greeted_.pipelining && said_ < end);
+  } while (lhlo_.pipelining && said_ < end);
 }
 
 void Client::say_mail() {
   std::string line = "MAIL FROM:<" + transaction_.sender + ">";
-  if (greeted_.smtputf8 && !is_ascii(transaction_)) line += " SMTPUTF8";
-  if (greeted_.eightbitmime && !transaction_.probe) line += " BODY=8BITMIME";
-  if (greeted_.size && !transaction_.probe) line += " SIZE=" + std::to_string(transaction_.mail.size());
+  if (lhlo_.smtputf8 && !is_ascii(transaction_)) line += " SMTPUTF8";
+  if (lhlo_.eightbitmime && !transaction_.probe) line += " BODY=8BITMIME";
+  if (lhlo_.size && !transaction_.probe) line += " SIZE=" + std::to_string(transaction_.mail.size());
   say(line, {Asked::mail});
 }
 

@@ -90,7 +90,7 @@ struct Transaction {
 };
 
 // A connection after LHLO.
-struct Greeted {
+struct LhloState {
   bool pipelining = false;
   bool eightbitmime = false;
   bool size = false;
@@ -125,7 +125,7 @@ struct Patience {
 class Client {
  public:
   // `reused`: what reusable() of the connection's last client said.
-  Client(Transaction transaction, Patience patience, std::optional<Greeted> reused = {});
+  Client(Transaction transaction, Patience patience, std::optional<LhloState> reused = {});
   Client(const Client&) = delete;  // the encoder and what Send points to live here
   Client& operator=(const Client&) = delete;
 
@@ -149,7 +149,7 @@ class Client {
 
   // When Done: every reply that was asked for has been read and nothing else, and Transaction::keep was set. The connection may
   // serve again, for a Client that is given this.
-  std::optional<Greeted> reusable() const;
+  std::optional<LhloState> reusable() const;
   // When Done: the connection was reused and could not serve any more. No dot has left, and the outcomes are not worth anything:
   // the transaction is for a fresh connection.
   bool stale() const { return stale_; }
@@ -203,7 +203,7 @@ class Client {
   Transaction transaction_;
   Patience patience_;
   bool reused_;
-  Greeted greeted_;
+  LhloState lhlo_;
   ReplyReader reader_;
   std::optional<DataEncoder> encoder_;
   Phase phase_ = Phase::talk;

@@ -52,6 +52,7 @@
 #include "recipients/tarpit.hpp"
 #include "recipients/verifier.hpp"
 #include "rspamd/rewritten_body.hpp"
+#include "rspamd/scan.hpp"
 #include "rspamd/verdict.hpp"
 #include "session/counters.hpp"
 #include "session/scan_queue.hpp"
@@ -88,13 +89,7 @@ struct Settings {
   std::string out_of_order;  // what is wrong with the configuration: register, and answer every message with a temporary failure
 };
 
-struct StartScan {
-  ScanId id;
-  std::string headers;  // rspamd::ScanRequest's
-  std::shared_ptr<const mail::Message> message;
-  TimePoint until;
-  std::optional<rspamd::BodyBounds> rewritten_bounds;  // a rewritten body is wanted
-};
+using rspamd::StartScan;
 struct CancelScan {
   ScanId id;
 };
