@@ -10,7 +10,7 @@ namespace {
 
 constexpr std::string_view quit = "QUIT\r\n";
 
-// "SIZE" of "SIZE 10000", and leaves "10000".
+// The first word, which is taken off the line: "SIZE" of "SIZE 10000", and "10000" is left.
 std::string_view take_word(std::string_view& line) {
   const std::string_view word = line.substr(0, line.find(' '));
   line.remove_prefix(std::min(line.size(), word.size() + 1));
@@ -30,7 +30,7 @@ bool is_printable(std::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) { return c >= 0x20 && c < 0x7f; });
 }
 
-// RFC 3461 4.
+// The encoding of a parameter's value, RFC 3461 section 4.
 std::string xtext(std::string_view text) {
   constexpr std::string_view hex = "0123456789ABCDEF";
   std::string encoded;
@@ -42,7 +42,7 @@ std::string xtext(std::string_view text) {
   return encoded;
 }
 
-// RFC 3461 4.2: only printable ASCII can be told, in at most 500 bytes. Empty when it cannot.
+// The parameter ORCPT. RFC 3461 section 4.2 allows printable ASCII alone, and 500 bytes. Empty when the address does not fit.
 std::string orcpt(const Recipient& recipient) {
   constexpr std::size_t max_orcpt = 500;
   if (recipient.original.empty() || !is_printable(recipient.original)) return {};
@@ -50,7 +50,7 @@ std::string orcpt(const Recipient& recipient) {
   return parameter.size() <= max_orcpt ? parameter : std::string();
 }
 
-// What Dovecot would take for HELO and not silently leave at what it was.
+// Whether Dovecot accepts this as XCLIENT's HELO. It silently ignores anything else, and keeps the value that it had.
 bool is_host_or_literal(std::string_view helo) {
   constexpr std::size_t max_helo = 255;
   const bool literal = helo.starts_with('[') && helo.ends_with(']');
@@ -64,7 +64,7 @@ bool is_host_or_literal(std::string_view helo) {
   return before != '.' && helo.size() <= max_helo;
 }
 
-// What can be told where these fields are listed.
+// The fields of `client` that this server listed, and that it would accept.
 ClientInfo tellable(ClientInfo client, const std::vector<std::string>& listed) {
   const auto lists = [&](std::string_view field) {
     return std::any_of(listed.begin(), listed.end(), [&](const std::string& one) { return iequals(one, field); });
@@ -76,7 +76,7 @@ ClientInfo tellable(ClientInfo client, const std::vector<std::string>& listed) {
   return client;
 }
 
-// A server keeps the value of a field that XCLIENT leaves out.
+// Whether `client` replaces every field of `before`. A server keeps the value of a field that a later XCLIENT leaves out.
 bool replaces(const ClientInfo& client, const ClientInfo& before) {
   return (before.address.empty() || !client.address.empty()) && (before.helo.empty() || !client.helo.empty()) &&
          (before.protocol.empty() || !client.protocol.empty()) && (before.session.empty() || !client.session.empty());
@@ -184,7 +184,7 @@ Client::Client(Transaction transaction, Patience patience, std::optional<LhloSta
     return;
   }
   stage_ = Stage::mail;
-  // What the last transaction left behind must go, and the reply shows that somebody is there.
+  // RSET ends what the last transaction may have left open, and its reply shows that the server is still there.
   say("RSET", {Asked::opening_rset});
   if (lhlo_.pipelining) go_on();
 }
@@ -266,7 +266,7 @@ void Client::end(const Ending& ending) {
 }
 
 void Client::tls_started() {
-  // What came in the clear and was not a whole line would be heard as if it had come under TLS.
+  // An unfinished line that came before TLS would be read as the beginning of a line under TLS.
   if (!reader_.between_replies()) return lose("the server spoke before the TLS handshake");
   phase_ = Phase::talk;
   lhlo_ = {.tls = true};
@@ -396,7 +396,8 @@ void Client::on_xclient(const Reply& reply) {
     lhlo_ = {.tls = lhlo_.tls, .client = tellable(*transaction_.client, lhlo_.xclient)};
     return say("LHLO " + transaction_.helo, {Asked::lhlo});
   }
-  // Then the server's log has to do without. But mail of one client must not go in the name of another.
+  // Without XCLIENT the server's log does not name the client, which is no failure. But the mail of one client must not be
+  // delivered in the name of another.
   if (lhlo_.client) return lose("the server refuses XCLIENT");
   lhlo_.xclient.clear();
 }
@@ -415,12 +416,12 @@ void Client::on_data(const Reply& reply) {
     decide_rest(Stage::data, reply);
     return finish();
   }
-  // After MAIL was refused and RCPT was not, a lone dot could deliver an empty mail.
+  // When MAIL was refused but a recipient was accepted, a lone dot could deliver an empty mail: the connection is closed instead.
   if (settled()) return accepted_.empty() ? leave(".\r\nQUIT\r\n") : stop();
   send_mail(Framing::dots);
 }
 
-// A reply while the mail is on its way. It ends the transaction: closing without the dot is what makes sure that nothing is
+// A reply while the mail is being sent. The transaction ends without the dot and the connection is closed, so nothing is
 // delivered.
 void Client::on_early(const Reply& reply) {
   if (!reply.is(4) && !reply.is(5)) return lose("the server answered before it had the whole mail");
@@ -433,7 +434,7 @@ void Client::on_final(const Reply& reply) {
   if (answered_ == accepted_.size()) finish();
 }
 
-// All that was asked is answered.
+// Every command has had its reply: the next one.
 void Client::go_on() {
   if (transaction_.starttls && !lhlo_.tls) {
     if (lhlo_.starttls) return say("STARTTLS", {Asked::starttls});
@@ -449,24 +450,24 @@ void Client::go_on() {
 
 bool Client::chunked() const { return lhlo_.chunking && transaction_.mail.size() > 0; }
 
-// Dovecot takes ORCPT and does not list it, others may refuse it: so where it is not listed it is tried with a single recipient,
-// for each refusal may count as an error of ours, and then without.
+// Dovecot accepts ORCPT although it does not list DSN; other servers may refuse it. So without DSN, ORCPT is tried when there is
+// a single recipient, because a server may count each refusal as an error of ours. After a refusal RCPT is sent again without it.
 bool Client::wants_orcpt(const Recipient& recipient) const {
   if (transaction_.probe || orcpt(recipient).empty()) return false;
   return lhlo_.dsn || (transaction_.recipients.size() == 1 && !lhlo_.orcpt_refused);
 }
 
-// Whether all replies to RCPT must be read first.
+// Whether DATA or BDAT must wait for all replies to RCPT.
 bool Client::data_waits() const {
   const auto& recipients = transaction_.recipients;
   return chunked() ||
          std::any_of(recipients.begin(), recipients.end(), [this](const auto& recipient) { return wants_orcpt(recipient); });
 }
 
-// MAIL, each RCPT, DATA or RSET: all that are left when they may be pipelined, otherwise the next one.
+// The next of MAIL, each RCPT, and DATA or RSET; with PIPELINING, all that are left.
 void Client::say_transaction() {
   const std::size_t count = transaction_.recipients.size();
-  // A probe takes its recipients back: Dovecot 2.4 counts them as deliveries that are under way.
+  // A probe ends with RSET even when nothing else is left to ask: Dovecot 2.4 counts recipients as deliveries until then.
   if (settled() && !(transaction_.probe && said_ == count + 1)) return finish();
   if (said_ == count + 1 && !transaction_.probe && chunked()) {
     out_ = "BDAT " + std::to_string(transaction_.mail.size()) + " LAST\r\n";
@@ -500,8 +501,8 @@ void Client::send_mail(Framing framing) {
   enter(Phase::body, Stage::body);
 }
 
-// Nothing is left to be heard. A recipient that was accepted and got no mail would hold a place in Dovecot 2.4 on a connection
-// that is kept.
+// Every reply has been read. The connection is not kept when a recipient was accepted and got no mail: in Dovecot 2.4 he would
+// count as a delivery for as long as the connection lives.
 void Client::finish() {
   in_sync_ = transaction_.keep && answered_ == accepted_.size();
   leave(in_sync_ ? std::string_view() : quit);
@@ -542,13 +543,13 @@ void Client::fail_rest(std::string_view failure) {
   stop();
 }
 
-// The connection is of no use any more.
+// The connection cannot be used any more.
 void Client::lose(std::string_view why) {
   stale_ = reused_ && dot_sent_ == 0 && !settled();
   fail_rest(why);
 }
 
-// Nothing more leaves, and least of all the rest of a dot.
+// Nothing more leaves, not even the rest of a dot.
 void Client::stop() {
   phase_ = Phase::done;
   in_sync_ = false;
