@@ -22,6 +22,7 @@ bool wants_tls(const rspamd::Upstream& server) {
 // OpenSSL is loaded only when a server wants TLS: its start takes longer than that of all else.
 Result<wires::RspamdClient::Settings> client_settings(const ScanSettings& settings) {
   wires::RspamdClient::Settings client{.connect_timeout = std::chrono::seconds(3), .ping_timeout = std::chrono::seconds(3)};
+  client.late_is_unreachable = true;
   client.tls_name = settings.tls_name;
   if (std::none_of(settings.upstreams.begin(), settings.upstreams.end(), wants_tls)) return client;
   auto context = net::TlsContext::load(settings.tls_files);

@@ -26,7 +26,7 @@ Attempts::Next Attempts::next(TimePoint now) {
   if (!connect_) begin_next(now);
   if (connect_) return *connect_;
   done_ = true;
-  // The host may have been able to reach the servers that failed, but not the one that would have answered: the lack is the reason.
+  // One server was not tried, for the lack of something of ours. So nothing is known about all servers together.
   if (lacking_) {
     result_.outcomes = std::move(lacking_->outcomes);
     result_.server = lacking_->server;

@@ -15,11 +15,11 @@ std::optional<std::size_t> ScanAttempts::next() {
 
 TimePoint ScanAttempts::begin(TimePoint now) {
   begun_ = now;
-  return connect_by_ = std::min(until_, now + connect_timeout_);
+  return connect_by_ = std::min(limits_.until, now + limits_.connect_timeout);
 }
 
 std::optional<ScanAttempts::Change> ScanAttempts::not_connected(const NoConnection& failure, TimePoint now, double random) {
-  if (is_past_scan(failure)) {
+  if (is_late(failure)) {
     ScanResult late = tl::unexpected(ScanFailure{ScanFailure::Kind::timed_out, std::string(no_reply_in_time)});
     auto change = report(late, now, random);
     attempts_.finished(*tried_, std::move(late));
@@ -62,7 +62,7 @@ std::optional<ScanAttempts::Change> ScanAttempts::report(const ScanResult& resul
 }
 
 std::string ScanAttempts::recorded(const NoConnection& failure) const {
-  if (is_past_scan(failure)) return to_string(Ending{Ending::Kind::timed_out});
+  if (is_late(failure)) return to_string(Ending{Ending::Kind::timed_out});
   return (failure.ours ? "lacking " : "refused ") + failure.what;
 }
 

@@ -33,9 +33,15 @@ class ScanAttempts {
     std::string why = {};  // empty when it is up
   };
 
-  // `upstreams` is shared by all scans, and must outlive this. The scan ends by `until`; each connect has `connect_timeout`.
-  ScanAttempts(Upstreams& upstreams, TimePoint until, Duration connect_timeout)
-      : upstreams_(upstreams), until_(until), connect_timeout_(connect_timeout) {}
+  struct Limits {
+    TimePoint until;           // the scan's deadline
+    Duration connect_timeout;  // for each attempt
+    // The deadline comes before there is a connection. True: the server is unreachable. False: the scan timed out.
+    bool late_is_unreachable = false;
+  };
+
+  // `upstreams` is shared by all scans, and must outlive this.
+  ScanAttempts(Upstreams& upstreams, const Limits& limits) : upstreams_(upstreams), limits_(limits) {}
 
   std::optional<std::size_t> next();
   TimePoint begin(TimePoint now);
@@ -53,12 +59,13 @@ class ScanAttempts {
   std::optional<std::size_t> connected() const { return connected_; }  // the last server that there was a connection to
 
  private:
-  bool is_past_scan(const NoConnection& failure) const { return failure.timed_out && connect_by_ == until_; }
+  bool is_late(const NoConnection& failure) const {
+    return failure.timed_out && connect_by_ == limits_.until && !limits_.late_is_unreachable;
+  }
   std::optional<Change> report(const ScanResult& result, TimePoint now, double random);
 
   Upstreams& upstreams_;
-  const TimePoint until_;
-  const Duration connect_timeout_;
+  const Limits limits_;
   Attempts attempts_;
   std::optional<std::size_t> tried_;
   std::optional<std::size_t> connected_;

@@ -32,8 +32,8 @@ void log_change(const std::string& server, std::string_view why) {
 
 }  // namespace
 
-// A queue, its timer, and one coroutine for each piece of work. Coroutines and the timer keep it alive, so that it can be replaced
-// while they run. `T` is a connection.
+// A queue, its timer, and one coroutine for each piece of work. The coroutines keep it alive, so that it can be replaced while
+// they run. `T` is a connection.
 template <class T>
 class Mailboxes::Backend : public std::enable_shared_from_this<Backend<T>> {
  public:

@@ -1,8 +1,8 @@
 // The filter's connections to the mail store, over which recipients are looked up and mail is delivered. They are kept and used
 // again.
 //
-// Look-ups that wait together for an LMTP connection share one transaction. Where Dovecot's quota-status is configured, it is asked
-// instead. Who is served when, and over which connection, is decided in recipients/store_queue.hpp; what is said in
+// Look-ups that wait together for an LMTP connection share one transaction. Where Dovecot's quota-status is configured, it is
+// asked instead. Who is served when, and over which connection, is decided in recipients/store_queue.hpp; what is said in
 // lmtp/client.hpp and recipients/quota_status.hpp.
 #pragma once
 

@@ -75,7 +75,7 @@ asio::awaitable<std::optional<RspamdClient::Scanned>> RspamdClient::scan(rspamd:
     if (watch) watch(direction, bytes);
   };
   const auto executor = co_await asio::this_coro::executor;
-  rspamd::ScanAttempts attempts(upstreams_, job.until, settings_.connect_timeout);
+  rspamd::ScanAttempts attempts(upstreams_, {job.until, settings_.connect_timeout, settings_.late_is_unreachable});
   while (const auto chosen = attempts.next()) {
     Server& server = servers_[*chosen];
     if (servers_.size() > 1) watched('@', server.name);

@@ -37,6 +37,7 @@ class RspamdClient {
     bool compress = false;                            // what is scanned
     std::shared_ptr<const net::TlsContext> tls = {};  // null when no server wants TLS
     std::string tls_name = {};                        // in the servers' certificates; empty: the server's host
+    bool late_is_unreachable = false;                 // see rspamd::ScanAttempts::Limits
   };
 
   // Each may be empty.
