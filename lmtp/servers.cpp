@@ -74,10 +74,10 @@ std::optional<Attempts::Change> Attempts::ended(Ended conversation, TimePoint no
   const std::vector<Outcome>& outcomes = result_.outcomes;
   done_ = !std::all_of(outcomes.begin(), outcomes.end(), std::mem_fn(&Outcome::may_try_elsewhere));
   const Outcome& first = outcomes.front();
-  if (first.stage > Stage::lhlo) return servers_.answered(server) ? std::optional(Change{server, {}}) : std::nullopt;
-  std::string why = first.reply ? std::string(first.reply->last()) : first.failure;
-  // A reply may hold no words.
-  if (why.empty()) return servers_.answered(server) ? std::optional(Change{server, {}}) : std::nullopt;
+  const bool has_answered_lhlo = first.stage != Stage::connect && first.stage != Stage::banner && first.stage != Stage::lhlo;
+  if (has_answered_lhlo) return servers_.answered(server) ? std::optional(Change{server, {}}) : std::nullopt;
+  std::string why = first.reply ? first.reply->last() : first.failure;
+  if (why.empty()) why = first.reply ? std::to_string(first.reply->code) : "no reply";
   return servers_.failed(server, now) ? std::optional(Change{server, std::move(why)}) : std::nullopt;
 }
 
