@@ -71,7 +71,7 @@ std::string explained(const Endpoint& endpoint, const std::string& recipient, co
 
 }  // namespace
 
-asio::awaitable<Checked> check(const Settings& settings, wires::LmtpClient::Settings connect, std::string host_name) {
+asio::awaitable<Checked> check(const Settings& settings, wires::LmtpClient::Settings client_settings, std::string host_name) {
   const auto executor = co_await asio::this_coro::executor;
   const Agent agent(settings.request, Clock::now());
   Checked checked{true, who_we_are()};
@@ -87,7 +87,7 @@ asio::awaitable<Checked> check(const Settings& settings, wires::LmtpClient::Sett
     checked.good = about.good;
   }
   for (const Endpoint& endpoint : settings.request.lmtp) {
-    wires::LmtpClient client(executor, {endpoint}, connect);
+    wires::LmtpClient client(executor, {endpoint}, client_settings);
     lmtp::Transaction transaction = agent.transaction(host_name);
     transaction.probe = true;
     const TimePoint until = Clock::now() + patience;

@@ -127,7 +127,7 @@ std::string host_name() {
 bool is_tcp(const Endpoint& endpoint) { return std::holds_alternative<TcpEndpoint>(endpoint); }
 
 // OpenSSL is left alone unless a server wants it: its start is longer than that of all else.
-Result<wires::LmtpClient::Settings> client_settings(const Settings& settings) {
+Result<wires::LmtpClient::Settings> lmtp_client_settings(const Settings& settings) {
   wires::LmtpClient::Settings client{.source = settings.source, .tls_name = settings.tls_name, .starttls = settings.starttls};
   const auto wants_tls = [](const Endpoint& endpoint) { return is_tcp(endpoint) && std::get<TcpEndpoint>(endpoint).tls; };
   const std::vector<Endpoint>& servers = settings.request.lmtp;
@@ -179,7 +179,7 @@ void run(Begin begin) {
   if (thrown) std::rethrow_exception(thrown);
 }
 
-void run(Agent& agent, const Settings& settings, wires::LmtpClient::Settings connect) {
+void run(Agent& agent, const Settings& settings, wires::LmtpClient::Settings client_settings) {
   const MdaGuard mda(getppid());
   const std::vector<Endpoint>& lmtp = agent.request().lmtp;
   if (settings.scan || std::any_of(lmtp.begin(), lmtp.end(), is_tcp)) platform::look_names_up_without_modules();
@@ -190,7 +190,7 @@ void run(Agent& agent, const Settings& settings, wires::LmtpClient::Settings con
   }
   if (agent.is_settled()) return;
   run([&](asio::io_context& io) {
-    auto& client = *new wires::LmtpClient(io.get_executor(), lmtp, std::move(connect));  // not destroyed, either
+    auto& client = *new wires::LmtpClient(io.get_executor(), lmtp, std::move(client_settings));  // not destroyed, either
     return deliver(agent, client, settings, mda);
   });
 }
@@ -202,10 +202,12 @@ int show(const std::string& text, bool good) {
   return std::fflush(stdout) != 0 || run_by_smtpd ? lmtp::exit_temporary : good ? 0 : 1;
 }
 
-int show_check(const Settings& settings, wires::LmtpClient::Settings connect) {
+int show_check(const Settings& settings, wires::LmtpClient::Settings client_settings) {
   platform::look_names_up_without_modules();
   Checked checked;
-  run([&](asio::io_context&) -> asio::awaitable<void> { checked = co_await check(settings, std::move(connect), host_name()); });
+  run([&](asio::io_context&) -> asio::awaitable<void> {
+    checked = co_await check(settings, std::move(client_settings), host_name());
+  });
   return show(checked.text, checked.good);
 }
 
@@ -226,15 +228,15 @@ int main_of_agent(int argc, char** argv) {
   if (!read) return refuse(read.error().what);
   if (const auto* text = std::get_if<Text>(&*read)) return show(text->text, true);
   const auto& settings = std::get<Settings>(*read);
-  auto connect = client_settings(settings);
-  if (!connect) return refuse(connect.error().what);
-  if (settings.check) return show_check(settings, std::move(*connect));
+  auto client_settings = lmtp_client_settings(settings);
+  if (!client_settings) return refuse(client_settings.error().what);
+  if (settings.check) return show_check(settings, std::move(*client_settings));
   if (!has_input) return refuse("standard input is closed");
   Agent agent(settings.request, start);
   // The last resort, should standard input never end. It replaces the alarm of smtpd's child where the agent was exec'd in its
   // place.
   alarm(static_cast<unsigned>(std::chrono::ceil<std::chrono::seconds>(agent.request().timeout).count()) + 2);
-  run(agent, settings, std::move(*connect));
+  run(agent, settings, std::move(*client_settings));
   const Report report = agent.report();
   status_now = report.status;
   settled = 1;
