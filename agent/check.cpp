@@ -71,7 +71,7 @@ std::string explained(const Endpoint& endpoint, const std::string& recipient, co
 
 }  // namespace
 
-asio::awaitable<Checked> check(const Settings& settings, wires::Ways ways, std::string host_name) {
+asio::awaitable<Checked> check(const Settings& settings, wires::LmtpClient::Settings client_settings, std::string host_name) {
   const auto executor = co_await asio::this_coro::executor;
   const Agent agent(settings.request, Clock::now());
   Checked checked{true, who_we_are()};
@@ -87,14 +87,14 @@ asio::awaitable<Checked> check(const Settings& settings, wires::Ways ways, std::
     checked.good = about.good;
   }
   for (const Endpoint& endpoint : settings.request.lmtp) {
-    wires::Servers servers(executor, {endpoint}, ways);
+    wires::LmtpClient client(executor, {endpoint}, client_settings);
     lmtp::Transaction transaction = agent.transaction(host_name);
     transaction.probe = true;
     const TimePoint until = Clock::now() + patience;
-    const wires::Servers::Hooks hooks;
-    const auto talk = co_await servers.talk(std::move(transaction), {.dot_by = until, .reply_by = until}, hooks);
-    checked.text += explained(endpoint, settings.request.recipient, talk.outcomes.front());
-    checked.good = checked.good && talk.outcomes.front().accepted();
+    const wires::LmtpClient::Hooks hooks;
+    const auto probed = co_await client.transact(std::move(transaction), {.dot_by = until, .reply_by = until}, hooks);
+    checked.text += explained(endpoint, settings.request.recipient, probed.outcomes.front());
+    checked.good = checked.good && probed.outcomes.front().accepted();
   }
   if (!settings.scan) co_return checked;
   for (const rspamd::Upstream& server : settings.scan->upstreams) {

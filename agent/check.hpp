@@ -17,6 +17,6 @@ struct Checked {
 
 // MAIL, RCPT and RSET at each LMTP server for the recipient of the settings, /ping at each server of rspamd's. `settings` must
 // outlive it.
-asio::awaitable<Checked> check(const Settings& settings, wires::Ways ways, std::string host_name);
+asio::awaitable<Checked> check(const Settings& settings, wires::LmtpClient::Settings client_settings, std::string host_name);
 
 }  // namespace mailbridge::agent

@@ -127,19 +127,19 @@ std::string host_name() {
 bool is_tcp(const Endpoint& endpoint) { return std::holds_alternative<TcpEndpoint>(endpoint); }
 
 // OpenSSL is left alone unless a server wants it: its start is longer than that of all else.
-Result<wires::Ways> ways_to(const Settings& settings) {
-  wires::Ways ways{.source = settings.source, .tls_name = settings.tls_name, .starttls = settings.starttls};
+Result<wires::LmtpClient::Settings> lmtp_client_settings(const Settings& settings) {
+  wires::LmtpClient::Settings client{.source = settings.source, .tls_name = settings.tls_name, .starttls = settings.starttls};
   const auto wants_tls = [](const Endpoint& endpoint) { return is_tcp(endpoint) && std::get<TcpEndpoint>(endpoint).tls; };
   const std::vector<Endpoint>& servers = settings.request.lmtp;
   if (settings.starttls || std::any_of(servers.begin(), servers.end(), wants_tls)) {
     auto context = net::TlsContext::load(settings.tls_files);
     if (!context) return tl::unexpected(std::move(context.error()));
-    ways.tls = std::move(*context);
+    client.tls = std::move(*context);
   }
-  return ways;
+  return client;
 }
 
-asio::awaitable<void> deliver(Agent& agent, wires::Servers& servers, const Settings& settings, const MdaGuard& mda) {
+asio::awaitable<void> deliver(Agent& agent, wires::LmtpClient& client, const Settings& settings, const MdaGuard& mda) {
   if (settings.scan) {
     const TimePoint begun = Clock::now();
     auto envelope = envelope_of(agent.mail()->head(), agent.request().sender, settings.scan_recipient);
@@ -147,20 +147,20 @@ asio::awaitable<void> deliver(Agent& agent, wires::Servers& servers, const Setti
     agent.take_scan(std::move(scanned), Clock::now() - begun);
     if (agent.is_settled()) co_return;
   }
-  const wires::Servers::Hooks hooks{.refusal =
-                                        [&] {
-                                          std::string refusal = mda.refusal();
-                                          dot_allowed = refusal.empty() ? 1 : 0;
-                                          return refusal;
-                                        },
-                                    .heard =
-                                        [&](const lmtp::Client& client) {
-                                          if (!client.settled() || client.outcome(0).may_try_elsewhere()) return;
-                                          status_now = lmtp::exit_status(client.outcome(0), agent.request().policies);
-                                          settled = 1;
-                                        }};
-  auto talk = co_await servers.talk(agent.transaction(host_name()), agent.patience(), hooks);
-  agent.finished(std::move(talk.outcomes.front()), std::move(talk.server), talk.spent);
+  const wires::LmtpClient::Hooks hooks{.refusal =
+                                           [&] {
+                                             std::string refusal = mda.refusal();
+                                             dot_allowed = refusal.empty() ? 1 : 0;
+                                             return refusal;
+                                           },
+                                       .heard =
+                                           [&](const lmtp::Client& heard) {
+                                             if (!heard.settled() || heard.outcome(0).may_try_elsewhere()) return;
+                                             status_now = lmtp::exit_status(heard.outcome(0), agent.request().policies);
+                                             settled = 1;
+                                           }};
+  auto result = co_await client.transact(agent.transaction(host_name()), agent.patience(), hooks);
+  agent.finished(std::move(result.outcomes.front()), std::move(result.server), result.spent);
 }
 
 // What `begin` answers, to its end. The context is never destroyed: that would wait for a look-up that hangs in Asio's resolver
@@ -179,7 +179,7 @@ void run(Begin begin) {
   if (thrown) std::rethrow_exception(thrown);
 }
 
-void run(Agent& agent, const Settings& settings, wires::Ways ways) {
+void run(Agent& agent, const Settings& settings, wires::LmtpClient::Settings client_settings) {
   const MdaGuard mda(getppid());
   const std::vector<Endpoint>& lmtp = agent.request().lmtp;
   if (settings.scan || std::any_of(lmtp.begin(), lmtp.end(), is_tcp)) platform::look_names_up_without_modules();
@@ -190,8 +190,8 @@ void run(Agent& agent, const Settings& settings, wires::Ways ways) {
   }
   if (agent.is_settled()) return;
   run([&](asio::io_context& io) {
-    auto& servers = *new wires::Servers(io.get_executor(), lmtp, std::move(ways));  // not destroyed, either
-    return deliver(agent, servers, settings, mda);
+    auto& client = *new wires::LmtpClient(io.get_executor(), lmtp, std::move(client_settings));  // not destroyed, either
+    return deliver(agent, client, settings, mda);
   });
 }
 
@@ -202,10 +202,12 @@ int show(const std::string& text, bool good) {
   return std::fflush(stdout) != 0 || run_by_smtpd ? lmtp::exit_temporary : good ? 0 : 1;
 }
 
-int show_check(const Settings& settings, wires::Ways ways) {
+int show_check(const Settings& settings, wires::LmtpClient::Settings client_settings) {
   platform::look_names_up_without_modules();
   Checked checked;
-  run([&](asio::io_context&) -> asio::awaitable<void> { checked = co_await check(settings, std::move(ways), host_name()); });
+  run([&](asio::io_context&) -> asio::awaitable<void> {
+    checked = co_await check(settings, std::move(client_settings), host_name());
+  });
   return show(checked.text, checked.good);
 }
 
@@ -226,15 +228,15 @@ int main_of_agent(int argc, char** argv) {
   if (!read) return refuse(read.error().what);
   if (const auto* text = std::get_if<Text>(&*read)) return show(text->text, true);
   const auto& settings = std::get<Settings>(*read);
-  auto ways = ways_to(settings);
-  if (!ways) return refuse(ways.error().what);
-  if (settings.check) return show_check(settings, std::move(*ways));
+  auto client_settings = lmtp_client_settings(settings);
+  if (!client_settings) return refuse(client_settings.error().what);
+  if (settings.check) return show_check(settings, std::move(*client_settings));
   if (!has_input) return refuse("standard input is closed");
   Agent agent(settings.request, start);
   // The last resort, should standard input never end. It replaces the alarm of smtpd's child where the agent was exec'd in its
   // place.
   alarm(static_cast<unsigned>(std::chrono::ceil<std::chrono::seconds>(agent.request().timeout).count()) + 2);
-  run(agent, settings, std::move(*ways));
+  run(agent, settings, std::move(*client_settings));
   const Report report = agent.report();
   status_now = report.status;
   settled = 1;

@@ -1,5 +1,5 @@
-// A scan at delivery time, for sites where no filter scans, and for settings of rspamd's that belong to one recipient: from a
-// mail to what is delivered of it. Verdicts become headers as with filter-mailbridge (policy/decision.hpp).
+// A scan at delivery time, for sites where no filter scans, and for settings of rspamd's that belong to one recipient: it takes a
+// mail and says what of it is to be delivered. A verdict becomes headers as with filter-mailbridge (policy/decision.hpp).
 #pragma once
 
 #include <cstddef>
@@ -33,11 +33,11 @@ struct ScanSettings {
   policy::Enforcement enforcement = policy::Enforcement::softened;
 };
 
-// Over as many servers as it takes, until `until` at the latest. `settings` must outlive it.
+// Tries as many servers as it takes, and ends by `until`. `settings` must outlive it.
 asio::awaitable<Scanned> scan(const ScanSettings& settings, std::shared_ptr<const mail::Message> message, mail::Envelope envelope,
                               const std::string& host_name, TimePoint until);
 
-// What is wrong with one of the servers; empty when it answers.
+// Why no mail should be sent to one of the servers; empty when nothing speaks against it. For --check.
 asio::awaitable<std::string> ping(const ScanSettings& settings, const rspamd::Upstream& server);
 
 }  // namespace mailbridge::agent

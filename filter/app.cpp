@@ -37,7 +37,7 @@
 #include "smtpd/listener.hpp"
 #include "smtpd/size_question.hpp"
 #include "wires/mailboxes.hpp"
-#include "wires/rspamd.hpp"
+#include "wires/scanner.hpp"
 
 namespace mailbridge::filter {
 namespace {
@@ -78,8 +78,8 @@ class App {
       : settings_(std::move(settings)),
         read_again_(std::move(read_again)),
         engine_(settings_.engine, random()),
-        scanner_(io_, settings_.upstreams, ways(), scanner_hooks()),
-        mailboxes_(io_, mailbox_ways(settings_), mailboxes_hooks()),
+        scanner_(io_, settings_.upstreams, rspamd_settings(settings_), scanner_hooks()),
+        mailboxes_(io_, mailbox_settings(settings_), mailboxes_hooks()),
         in_(io_, STDIN_FILENO),
         out_(io_, STDOUT_FILENO),
         deadline_(io_),
@@ -227,8 +227,8 @@ class App {
       net::open_log(settings_.log_target, settings_.log_level, program);
       share_descriptors();
       engine_.use(settings_.engine);
-      scanner_.use(settings_.upstreams, ways());
-      mailboxes_.use(mailbox_ways(settings_));
+      scanner_.use(settings_.upstreams, rspamd_settings(settings_));
+      mailboxes_.use(mailbox_settings(settings_));
       net::log(Level::info, "the settings were read again");
       engine_.tick(now());  // more scans at once, or less patience
       pump();
@@ -248,8 +248,6 @@ class App {
   }
 
   void log_counters() const { net::log(Level::info, "counters " + engine_.counters()); }
-
-  wires::Scanner::Ways ways() const { return {settings_.connect_timeout, settings_.compress, settings_.tls, settings_.tls_name}; }
 
   // What the engine wants done. To be called after anything was said to it. A scan can fail while it is being started, which gets
   // here again: what that leads to is done after the rest, for thousands can wait to fail in a row.

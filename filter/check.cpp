@@ -10,6 +10,7 @@
 #include <string>
 #include <utility>
 
+#include <asio/awaitable.hpp>
 #include <asio/co_spawn.hpp>
 #include <asio/io_context.hpp>
 
@@ -42,51 +43,54 @@ struct Scan {
   std::optional<rspamd::ScanResult> result;
 };
 
-Scan scan(const rspamd::Upstream& server, const Settings& settings) {
-  asio::io_context io;
-  Scan scan;
-  wires::Scanner scanner(io, {server}, {settings.connect_timeout, settings.compress, settings.tls, settings.tls_name},
-                         {Clock::now, [](session::ScanId, char, std::string_view, TimePoint) {},
-                          [&](session::ScanId, const rspamd::ScanResult& ended, std::string_view, TimePoint) {
-                            scan.result = ended;
-                            io.stop();
-                          }});
+asio::awaitable<Scan> scan(wires::RspamdClient& client, const Settings& settings) {
+  std::string fault = co_await client.fault_of(0);
+  if (!fault.empty()) co_return Scan{std::move(fault), std::nullopt};
   mail::Envelope envelope;
   envelope.ip = "127.0.0.1";
   envelope.recipients = {"postmaster@localhost"};
   rspamd::ScanRequest request =
       rspamd::scan_request(envelope, {settings.engine.classes.settings_id, "check", settings.engine.request_headers});
-  asio::co_spawn(io, scanner.fault_of(0), [&](const std::exception_ptr& thrown, std::string fault) {
+  rspamd::StartScan job{1, std::move(request.headers), test_spam(), Clock::now() + settings.engine.scan_timeout};
+  const auto scanned = co_await client.scan(std::move(job));
+  co_return Scan{{}, scanned->result};  // nobody cancels it
+}
+
+Scan scan(const rspamd::Upstream& server, const Settings& settings) {
+  asio::io_context io;
+  wires::RspamdClient client(io.get_executor(), {server}, rspamd_settings(settings), {});
+  Scan result;
+  asio::co_spawn(io, scan(client, settings), [&](const std::exception_ptr& thrown, Scan ended) {
     if (thrown) std::rethrow_exception(thrown);
-    scan.fault = std::move(fault);
-    if (!scan.fault.empty()) return io.stop();
-    scanner.start({1, std::move(request.headers), test_spam(), Clock::now() + settings.engine.scan_timeout, std::nullopt});
+    result = std::move(ended);
+    io.stop();  // a look-up of a name may still be under way
   });
   io.run();
-  return scan;
+  return result;
 }
 
 // What Dovecot says of a recipient, and of room for a message of `size` bytes; 0: of no certain size.
-recipients::Found look_up(wires::Mailboxes::Ways ways, const std::string& recipient, std::size_t size, Duration patience) {
+recipients::Found look_up(wires::Mailboxes::Settings settings, const std::string& recipient, std::size_t size,
+                          Duration patience) {
   asio::io_context io;
   std::optional<recipients::Found> result;
   const auto found = [&](recipients::LookupId, const recipients::Found& answer, TimePoint) {
     result = answer;
     io.stop();
   };
-  wires::Mailboxes mailboxes(io, std::move(ways), {Clock::now, found, {}});
+  wires::Mailboxes mailboxes(io, std::move(settings), {Clock::now, found, {}});
   mailboxes.start(recipients::StartLookup{1, recipient, size, Clock::now() + patience});
   if (!result) io.run();
   return result.value_or(recipients::Found{recipients::Mailbox::unsure, "the look-up did not end"});
 }
 
-bool check_mailboxes(const std::string& name, wires::Mailboxes::Ways ways, const Settings& settings) {
+bool check_mailboxes(const std::string& name, wires::Mailboxes::Settings mailboxes, const Settings& settings) {
   const auto& domains = settings.engine.verify.domains;
   const bool named = !settings.check_recipient.empty();
   const std::string recipient =
       named ? settings.check_recipient : "no-such-user@" + (domains.empty() ? "localhost" : *domains.begin());
   const TimePoint begun = Clock::now();
-  const recipients::Found found = look_up(ways, recipient, 0, settings.engine.verify.timeout);
+  const recipients::Found found = look_up(mailboxes, recipient, 0, settings.engine.verify.timeout);
   const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - begun).count();
   std::string line = name + ": ";
   if (found.mailbox == recipients::Mailbox::unsure) line += found.why;
@@ -94,8 +98,9 @@ bool check_mailboxes(const std::string& name, wires::Mailboxes::Ways ways, const
   if (found.mailbox == recipients::Mailbox::known) line += ", and takes mail for " + recipient;
   else if (named && found.mailbox != recipients::Mailbox::unsure)
     line += ", but " + recipient + " is " + std::string(to_string(found.mailbox));
-  if (named && found.mailbox == recipients::Mailbox::known && ways.quota_status) {
-    const recipients::Found room = look_up(std::move(ways), recipient, larger_than_any_quota, settings.engine.verify.timeout);
+  if (named && found.mailbox == recipients::Mailbox::known && mailboxes.quota_status) {
+    const recipients::Found room =
+        look_up(std::move(mailboxes), recipient, larger_than_any_quota, settings.engine.verify.timeout);
     line += room.mailbox == recipients::Mailbox::known    ? ", of any size: no quota counts there"
             : room.mailbox == recipients::Mailbox::unsure ? ", but not for one of 1 TiB: " + room.why
                                                           : ", within its quota";
@@ -135,13 +140,13 @@ bool check_servers(const Settings& settings) {
     all = all && refused;
   }
   for (const Endpoint& server : settings.lmtp.servers) {
-    wires::Mailboxes::Ways ways = mailbox_ways(settings);
-    ways.lmtp = {server};
-    ways.quota_status.reset();
-    all = check_mailboxes(to_string(server), std::move(ways), settings) && all;
+    wires::Mailboxes::Settings mailboxes = mailbox_settings(settings);
+    mailboxes.lmtp = {server};
+    mailboxes.quota_status.reset();
+    all = check_mailboxes(to_string(server), std::move(mailboxes), settings) && all;
   }
   if (settings.quota_status) {
-    all = check_mailboxes("quota-status " + to_string(*settings.quota_status), mailbox_ways(settings), settings) && all;
+    all = check_mailboxes("quota-status " + to_string(*settings.quota_status), mailbox_settings(settings), settings) && all;
   }
   if (settings.engine.delivery)
     std::puts("    Whether Dovecot can write to a mailbox shows when a mail is delivered, and not before: send one.");

@@ -16,14 +16,22 @@ bool LmtpSettings::wants_tls() const {
   return (starttls && !servers.empty()) || std::any_of(servers.begin(), servers.end(), whole);
 }
 
-wires::Mailboxes::Ways mailbox_ways(const Settings& settings) {
+wires::RspamdClient::Settings rspamd_settings(const Settings& settings) {
+  return {.connect_timeout = settings.connect_timeout,
+          .compress = settings.compress,
+          .tls = settings.tls,
+          .tls_name = settings.tls_name};
+}
+
+wires::Mailboxes::Settings mailbox_settings(const Settings& settings) {
   const LmtpSettings& lmtp = settings.lmtp;
-  wires::Mailboxes::Ways ways{.lmtp = lmtp.servers, .quota_status = settings.quota_status, .limits = {.count = lmtp.connections}};
-  ways.lmtp_ways.tls = lmtp.tls;
-  ways.lmtp_ways.tls_name = lmtp.tls_name;
-  ways.lmtp_ways.starttls = lmtp.starttls;
-  if (!lmtp.source.empty()) ways.lmtp_ways.source = asio::ip::make_address(lmtp.source);
-  return ways;
+  wires::Mailboxes::Settings mailboxes{
+      .lmtp = lmtp.servers, .quota_status = settings.quota_status, .limits = {.count = lmtp.connections}};
+  mailboxes.connect.tls = lmtp.tls;
+  mailboxes.connect.tls_name = lmtp.tls_name;
+  mailboxes.connect.starttls = lmtp.starttls;
+  if (!lmtp.source.empty()) mailboxes.connect.source = asio::ip::make_address(lmtp.source);
+  return mailboxes;
 }
 
 }  // namespace mailbridge::filter

@@ -16,6 +16,7 @@
 #include "rspamd/upstreams.hpp"
 #include "session/engine.hpp"
 #include "wires/mailboxes.hpp"
+#include "wires/rspamd.hpp"
 
 namespace mailbridge::net {
 class TlsContext;
@@ -59,7 +60,7 @@ struct Settings {
   std::vector<GivenOption> given;  // what these settings were made from, for a recording
 };
 
-// How the mail store is reached.
-wires::Mailboxes::Ways mailbox_ways(const Settings& settings);
+wires::RspamdClient::Settings rspamd_settings(const Settings& settings);
+wires::Mailboxes::Settings mailbox_settings(const Settings& settings);
 
 }  // namespace mailbridge::filter

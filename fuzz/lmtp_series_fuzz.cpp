@@ -411,7 +411,7 @@ class Series {
  private:
   void connect() {
     server_ = std::make_unique<Server>(choose_);
-    greeted_.reset();
+    lhlo_.reset();
   }
 
   lmtp::Transaction some_transaction() {
@@ -453,21 +453,21 @@ class Series {
   bool deliver(const lmtp::Transaction& transaction, Books& books) {
     server_->serve(books);
     if (choose_.rarely()) server_->take_leave(choose_(2) == 0);
-    const bool was_reused = greeted_.has_value();
+    const bool was_reused = lhlo_.has_value();
     lmtp::Client client(transaction, {.dot_by = now_ + std::chrono::seconds(240), .reply_by = now_ + std::chrono::seconds(290)},
-                        greeted_);
+                        lhlo_);
     talk(client);
     require(client.settled(), "an outcome for each when Done");
     require(!client.stale() || was_reused, "only what was reused is stale");
     for (std::size_t i = 0; i < transaction.recipients.size(); ++i) {
       check(client.outcome(i), transaction.recipients[i].address, books, client.stale());
     }
-    greeted_ = client.reusable();
-    require(!greeted_ || transaction.keep, "kept only when asked to");
+    lhlo_ = client.reusable();
+    require(!lhlo_ || transaction.keep, "kept only when asked to");
     // A pool looks whether a connection that was kept says anything, as here: what comes later is heard as a reply.
-    if (greeted_ && server_->output.empty() && !server_->closed) require(server_->idle(), "nobody waits for anything");
-    else if (greeted_ && !server_->closed) greeted_.reset();
-    if (!greeted_) server_.reset();
+    if (lhlo_ && server_->output.empty() && !server_->closed) require(server_->idle(), "nobody waits for anything");
+    else if (lhlo_ && !server_->closed) lhlo_.reset();
+    if (!lhlo_) server_.reset();
     return client.stale();
   }
 
@@ -545,7 +545,7 @@ class Series {
   Choices& choose_;
   TimePoint now_{std::chrono::hours(1)};
   std::unique_ptr<Server> server_;
-  std::optional<lmtp::Greeted> greeted_;
+  std::optional<lmtp::LhloState> lhlo_;
   std::string mail_;
 };
 

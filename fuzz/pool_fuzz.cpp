@@ -1,5 +1,5 @@
-// Who gets a connection, under any sequence of errands and ends. The first byte is the count; then each two bytes are an event,
-// after what time, and whom it is about.
+// lmtp::Pool under any sequence of waiting, serving and closing. The first byte is the number of connections. Then each two bytes
+// are one event: what happens, after how much time, and to whom.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -13,7 +13,7 @@
 namespace {
 
 using namespace mailbridge;
-using lmtp::Errand;
+using lmtp::Purpose;
 using Connections = lmtp::Pool<int>;
 
 void require(bool holds, const char* what) {
@@ -29,7 +29,7 @@ struct Opened {
 };
 
 struct Held {
-  Errand errand;
+  Purpose purpose;
   int connection;
   bool fresh;
   bool keep;
@@ -46,22 +46,22 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const lmtp::PoolLimits limits{.count = size == 0 ? 1 : 1 + data[0] % 5U, .uses = 5};
   Connections pool(limits);
   TimePoint now(std::chrono::hours(1));
-  std::map<Connections::Ticket, Errand> waiting;
+  std::map<Connections::Ticket, Purpose> waiting;
   std::map<Connections::Ticket, Held> held;
   std::map<int, Opened> open;
   int next_connection = 1;
 
   const auto close = [&](int connection) { require(open.erase(connection) == 1, "what is closed was open"); };
-  const auto count_lengthy = [&] {
+  const auto count_deliveries = [&] {
     return static_cast<std::size_t>(
-        std::count_if(held.begin(), held.end(), [](const auto& entry) { return entry.second.errand == Errand::lengthy; }));
+        std::count_if(held.begin(), held.end(), [](const auto& entry) { return entry.second.purpose == Purpose::delivery; }));
   };
   const auto begin = [&](Connections::Turn turn) {
     const auto waited = waiting.find(turn.ticket);
     require(waited != waiting.end(), "whose turn it is has waited");
-    for (const auto& [ticket, errand] : waiting) {
-      require(ticket >= turn.ticket || errand != waited->second, "first come, first served");
-      require(ticket >= turn.ticket || errand == Errand::lengthy, "nobody waits for those with more patience");
+    for (const auto& [ticket, purpose] : waiting) {
+      require(ticket >= turn.ticket || purpose != waited->second, "first come, first served");
+      require(ticket >= turn.ticket || purpose == Purpose::delivery, "only a delivery is overtaken");
     }
     const bool fresh = !turn.connection;
     const int connection = turn.connection.value_or(next_connection);
@@ -70,7 +70,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     require(fresh || ++open[connection].uses < limits.uses, "no connection is used too often");
     held[turn.ticket] = {waited->second, connection, fresh, turn.keep};
     waiting.erase(waited);
-    require(count_lengthy() <= std::max<std::size_t>(limits.count, 2) - 1, "one connection is for brief errands");
+    require(count_deliveries() <= std::max<std::size_t>(limits.count, 2) - 1, "one connection is left to look-ups");
   };
 
   for (std::size_t i = 1; i + 1 < size; i += 2) {
@@ -78,8 +78,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const unsigned detail = data[i + 1];
     now += std::chrono::milliseconds(data[i] >> 3) * (data[i] >> 3) * 20;
     if (event < 3) {
-      const Errand errand = event == 0 ? Errand::lengthy : Errand::brief;
-      waiting[pool.wait(errand)] = errand;
+      const Purpose purpose = event == 0 ? Purpose::delivery : Purpose::lookup;
+      waiting[pool.wait(purpose)] = purpose;
     } else if (event == 3 && !waiting.empty()) {
       const auto entry = pick(waiting, detail);
       pool.end(entry->first);
@@ -115,9 +115,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     require(pool.held() == held.size() && pool.waiting() == waiting.size(), "nobody is forgotten");
     require(pool.held() + pool.idle() == open.size(), "no connection is forgotten");
     const bool all_held = held.size() == limits.count;
-    const bool lengthy_only =
-        std::all_of(waiting.begin(), waiting.end(), [](const auto& entry) { return entry.second == Errand::lengthy; });
-    require(waiting.empty() || all_held || (lengthy_only && count_lengthy() > 0), "nobody waits without need");
+    const bool deliveries_only =
+        std::all_of(waiting.begin(), waiting.end(), [](const auto& entry) { return entry.second == Purpose::delivery; });
+    require(waiting.empty() || all_held || (deliveries_only && count_deliveries() > 0), "nobody waits without need");
     for (const auto& [connection, opened] : open) {
       const bool is_held = std::any_of(held.begin(), held.end(),
                                        [&, which = connection](const auto& entry) { return entry.second.connection == which; });

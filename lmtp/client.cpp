@@ -10,7 +10,7 @@ namespace {
 
 constexpr std::string_view quit = "QUIT\r\n";
 
-// "SIZE" of "SIZE 10000", and leaves "10000".
+// The first word, which is taken off the line: "SIZE" of "SIZE 10000", and "10000" is left.
 std::string_view take_word(std::string_view& line) {
   const std::string_view word = line.substr(0, line.find(' '));
   line.remove_prefix(std::min(line.size(), word.size() + 1));
@@ -30,7 +30,7 @@ bool is_printable(std::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) { return c >= 0x20 && c < 0x7f; });
 }
 
-// RFC 3461 4.
+// The encoding of a parameter's value, RFC 3461 section 4.
 std::string xtext(std::string_view text) {
   constexpr std::string_view hex = "0123456789ABCDEF";
   std::string encoded;
@@ -42,7 +42,7 @@ std::string xtext(std::string_view text) {
   return encoded;
 }
 
-// RFC 3461 4.2: only printable ASCII can be told, in at most 500 bytes. Empty when it cannot.
+// The parameter ORCPT. RFC 3461 section 4.2 allows printable ASCII alone, and 500 bytes. Empty when the address does not fit.
 std::string orcpt(const Recipient& recipient) {
   constexpr std::size_t max_orcpt = 500;
   if (recipient.original.empty() || !is_printable(recipient.original)) return {};
@@ -50,7 +50,7 @@ std::string orcpt(const Recipient& recipient) {
   return parameter.size() <= max_orcpt ? parameter : std::string();
 }
 
-// What Dovecot would take for HELO and not silently leave at what it was.
+// Whether Dovecot accepts this as XCLIENT's HELO. It silently ignores anything else, and keeps the value that it had.
 bool is_host_or_literal(std::string_view helo) {
   constexpr std::size_t max_helo = 255;
   const bool literal = helo.starts_with('[') && helo.ends_with(']');
@@ -64,7 +64,7 @@ bool is_host_or_literal(std::string_view helo) {
   return before != '.' && helo.size() <= max_helo;
 }
 
-// What can be told where these fields are listed.
+// The fields of `client` that this server listed, and that it would accept.
 ClientInfo tellable(ClientInfo client, const std::vector<std::string>& listed) {
   const auto lists = [&](std::string_view field) {
     return std::any_of(listed.begin(), listed.end(), [&](const std::string& one) { return iequals(one, field); });
@@ -76,7 +76,7 @@ ClientInfo tellable(ClientInfo client, const std::vector<std::string>& listed) {
   return client;
 }
 
-// A server keeps the value of a field that XCLIENT leaves out.
+// Whether `client` replaces every field of `before`. A server keeps the value of a field that a later XCLIENT leaves out.
 bool replaces(const ClientInfo& client, const ClientInfo& before) {
   return (before.address.empty() || !client.address.empty()) && (before.helo.empty() || !client.helo.empty()) &&
          (before.protocol.empty() || !client.protocol.empty()) && (before.session.empty() || !client.session.empty());
@@ -173,20 +173,20 @@ bool Outcome::may_try_elsewhere() const {
   return false;
 }
 
-Client::Client(Transaction transaction, Patience patience, std::optional<Greeted> reused)
+Client::Client(Transaction transaction, Patience patience, std::optional<LhloState> reused)
     : transaction_(std::move(transaction)),
       patience_(patience),
       reused_(reused.has_value()),
-      greeted_(std::move(reused).value_or(Greeted())),
+      lhlo_(std::move(reused).value_or(LhloState())),
       outcomes_(transaction_.recipients.size()) {
   if (!reused_) {
     expected_.push_back({Asked::banner});
     return;
   }
   stage_ = Stage::mail;
-  // What the last transaction left behind must go, and the reply shows that somebody is there.
+  // RSET ends what the last transaction may have left open, and its reply shows that the server is still there.
   say("RSET", {Asked::opening_rset});
-  if (greeted_.pipelining) go_on();
+  if (lhlo_.pipelining) go_on();
 }
 
 bool Client::settled() const {
@@ -199,9 +199,9 @@ std::vector<Outcome> Client::outcomes() const {
   return all;
 }
 
-std::optional<Greeted> Client::reusable() const {
+std::optional<LhloState> Client::reusable() const {
   if (phase_ != Phase::done || !in_sync_ || !reader_.between_replies()) return std::nullopt;
-  return greeted_;
+  return lhlo_;
 }
 
 Step Client::next(TimePoint now) {
@@ -266,10 +266,10 @@ void Client::end(const Ending& ending) {
 }
 
 void Client::tls_started() {
-  // What came in the clear and was not a whole line would be heard as if it had come under TLS.
+  // An unfinished line that came before TLS would be read as the beginning of a line under TLS.
   if (!reader_.between_replies()) return lose("the server spoke before the TLS handshake");
   phase_ = Phase::talk;
-  greeted_ = {.tls = true};
+  lhlo_ = {.tls = true};
   say("LHLO " + transaction_.helo, {Asked::lhlo});
 }
 
@@ -367,19 +367,19 @@ void Client::on_lhlo(const Reply& reply) {
     decide_rest(Stage::lhlo, reply);
     return leave(quit);
   }
-  greeted_ = {.tls = greeted_.tls, .client = std::move(greeted_.client)};
+  lhlo_ = {.tls = lhlo_.tls, .client = std::move(lhlo_.client)};
   for (std::size_t i = 1; i < reply.lines.size(); ++i) {  // the first line is the greeting
     std::string_view rest = reply.lines[i];
     const std::string_view word = take_word(rest);
-    if (iequals(word, "PIPELINING")) greeted_.pipelining = true;
-    else if (iequals(word, "8BITMIME")) greeted_.eightbitmime = true;
-    else if (iequals(word, "SIZE")) greeted_.size = true;
-    else if (iequals(word, "CHUNKING")) greeted_.chunking = true;
-    else if (iequals(word, "DSN")) greeted_.dsn = true;
-    else if (iequals(word, "SMTPUTF8")) greeted_.smtputf8 = true;
-    else if (iequals(word, "STARTTLS")) greeted_.starttls = true;
+    if (iequals(word, "PIPELINING")) lhlo_.pipelining = true;
+    else if (iequals(word, "8BITMIME")) lhlo_.eightbitmime = true;
+    else if (iequals(word, "SIZE")) lhlo_.size = true;
+    else if (iequals(word, "CHUNKING")) lhlo_.chunking = true;
+    else if (iequals(word, "DSN")) lhlo_.dsn = true;
+    else if (iequals(word, "SMTPUTF8")) lhlo_.smtputf8 = true;
+    else if (iequals(word, "STARTTLS")) lhlo_.starttls = true;
     else if (iequals(word, "XCLIENT")) {
-      while (!rest.empty()) greeted_.xclient.emplace_back(take_word(rest));
+      while (!rest.empty()) lhlo_.xclient.emplace_back(take_word(rest));
     }
   }
 }
@@ -393,17 +393,18 @@ void Client::on_starttls(const Reply& reply) {
 void Client::on_xclient(const Reply& reply) {
   if (reply.is(2)) {
     introduced_ = true;
-    greeted_ = {.tls = greeted_.tls, .client = tellable(*transaction_.client, greeted_.xclient)};
+    lhlo_ = {.tls = lhlo_.tls, .client = tellable(*transaction_.client, lhlo_.xclient)};
     return say("LHLO " + transaction_.helo, {Asked::lhlo});
   }
-  // Then the server's log has to do without. But mail of one client must not go in the name of another.
-  if (greeted_.client) return lose("the server refuses XCLIENT");
-  greeted_.xclient.clear();
+  // Without XCLIENT the server's log does not name the client, which is no failure. But the mail of one client must not be
+  // delivered in the name of another.
+  if (lhlo_.client) return lose("the server refuses XCLIENT");
+  lhlo_.xclient.clear();
 }
 
 void Client::on_rcpt(const Expected& expected, const Reply& reply) {
   if (expected.orcpt && (reply.code == 501 || reply.code == 555)) {
-    greeted_.orcpt_refused = true;
+    lhlo_.orcpt_refused = true;
     if (!outcomes_[expected.recipient]) return say_rcpt(expected.recipient, false);
   }
   if (transaction_.probe || !reply.is(2)) return decide(expected.recipient, Stage::rcpt, reply);
@@ -415,12 +416,12 @@ void Client::on_data(const Reply& reply) {
     decide_rest(Stage::data, reply);
     return finish();
   }
-  // After MAIL was refused and RCPT was not, a lone dot could deliver an empty mail.
+  // When MAIL was refused but a recipient was accepted, a lone dot could deliver an empty mail: the connection is closed instead.
   if (settled()) return accepted_.empty() ? leave(".\r\nQUIT\r\n") : stop();
   send_mail(Framing::dots);
 }
 
-// A reply while the mail is on its way. It ends the transaction: closing without the dot is what makes sure that nothing is
+// A reply while the mail is being sent. The transaction ends without the dot and the connection is closed, so nothing is
 // delivered.
 void Client::on_early(const Reply& reply) {
   if (!reply.is(4) && !reply.is(5)) return lose("the server answered before it had the whole mail");
@@ -433,40 +434,40 @@ void Client::on_final(const Reply& reply) {
   if (answered_ == accepted_.size()) finish();
 }
 
-// All that was asked is answered.
+// Every command has had its reply: the next one.
 void Client::go_on() {
-  if (transaction_.starttls && !greeted_.tls) {
-    if (greeted_.starttls) return say("STARTTLS", {Asked::starttls});
+  if (transaction_.starttls && !lhlo_.tls) {
+    if (lhlo_.starttls) return say("STARTTLS", {Asked::starttls});
     return fail_rest("the server does not offer STARTTLS");
   }
   if (transaction_.client && !introduced_) {
-    const ClientInfo client = tellable(*transaction_.client, greeted_.xclient);
-    if (greeted_.client && !replaces(client, *greeted_.client)) return lose("the connection speaks for another client");
-    if (client != greeted_.client.value_or(ClientInfo())) return say(xclient(client), {Asked::xclient});
+    const ClientInfo client = tellable(*transaction_.client, lhlo_.xclient);
+    if (lhlo_.client && !replaces(client, *lhlo_.client)) return lose("the connection speaks for another client");
+    if (client != lhlo_.client.value_or(ClientInfo())) return say(xclient(client), {Asked::xclient});
   }
   say_transaction();
 }
 
-bool Client::chunked() const { return greeted_.chunking && transaction_.mail.size() > 0; }
+bool Client::chunked() const { return lhlo_.chunking && transaction_.mail.size() > 0; }
 
-// Dovecot takes ORCPT and does not list it, others may refuse it: so where it is not listed it is tried with a single recipient,
-// for each refusal may count as an error of ours, and then without.
+// Dovecot accepts ORCPT although it does not list DSN; other servers may refuse it. So without DSN, ORCPT is tried when there is
+// a single recipient, because a server may count each refusal as an error of ours. After a refusal RCPT is sent again without it.
 bool Client::wants_orcpt(const Recipient& recipient) const {
   if (transaction_.probe || orcpt(recipient).empty()) return false;
-  return greeted_.dsn || (transaction_.recipients.size() == 1 && !greeted_.orcpt_refused);
+  return lhlo_.dsn || (transaction_.recipients.size() == 1 && !lhlo_.orcpt_refused);
 }
 
-// Whether all replies to RCPT must be read first.
+// Whether DATA or BDAT must wait for all replies to RCPT.
 bool Client::data_waits() const {
   const auto& recipients = transaction_.recipients;
   return chunked() ||
          std::any_of(recipients.begin(), recipients.end(), [this](const auto& recipient) { return wants_orcpt(recipient); });
 }
 
-// MAIL, each RCPT, DATA or RSET: all that are left when they may be pipelined, otherwise the next one.
+// The next of MAIL, each RCPT, and DATA or RSET; with PIPELINING, all that are left.
 void Client::say_transaction() {
   const std::size_t count = transaction_.recipients.size();
-  // A probe takes its recipients back: Dovecot 2.4 counts them as deliveries that are under way.
+  // A probe ends with RSET even when nothing else is left to ask: Dovecot 2.4 counts recipients as deliveries until then.
   if (settled() && !(transaction_.probe && said_ == count + 1)) return finish();
   if (said_ == count + 1 && !transaction_.probe && chunked()) {
     out_ = "BDAT " + std::to_string(transaction_.mail.size()) + " LAST\r\n";
@@ -479,14 +480,14 @@ void Client::say_transaction() {
     else if (transaction_.probe) say("RSET", {Asked::closing_rset});
     else say("DATA", {Asked::data});
     ++said_;
-  } while (greeted_.pipelining && said_ < end);
+  } while (lhlo_.pipelining && said_ < end);
 }
 
 void Client::say_mail() {
   std::string line = "MAIL FROM:<" + transaction_.sender + ">";
-  if (greeted_.smtputf8 && !is_ascii(transaction_)) line += " SMTPUTF8";
-  if (greeted_.eightbitmime && !transaction_.probe) line += " BODY=8BITMIME";
-  if (greeted_.size && !transaction_.probe) line += " SIZE=" + std::to_string(transaction_.mail.size());
+  if (lhlo_.smtputf8 && !is_ascii(transaction_)) line += " SMTPUTF8";
+  if (lhlo_.eightbitmime && !transaction_.probe) line += " BODY=8BITMIME";
+  if (lhlo_.size && !transaction_.probe) line += " SIZE=" + std::to_string(transaction_.mail.size());
   say(line, {Asked::mail});
 }
 
@@ -500,8 +501,8 @@ void Client::send_mail(Framing framing) {
   enter(Phase::body, Stage::body);
 }
 
-// Nothing is left to be heard. A recipient that was accepted and got no mail would hold a place in Dovecot 2.4 on a connection
-// that is kept.
+// Every reply has been read. The connection is not kept when a recipient was accepted and got no mail: in Dovecot 2.4 he would
+// count as a delivery for as long as the connection lives.
 void Client::finish() {
   in_sync_ = transaction_.keep && answered_ == accepted_.size();
   leave(in_sync_ ? std::string_view() : quit);
@@ -542,13 +543,13 @@ void Client::fail_rest(std::string_view failure) {
   stop();
 }
 
-// The connection is of no use any more.
+// The connection cannot be used any more.
 void Client::lose(std::string_view why) {
   stale_ = reused_ && dot_sent_ == 0 && !settled();
   fail_rest(why);
 }
 
-// Nothing more leaves, and least of all the rest of a dot.
+// Nothing more leaves, not even the rest of a dot.
 void Client::stop() {
   phase_ = Phase::done;
   in_sync_ = false;

@@ -1,12 +1,14 @@
-// Who has a connection and who waits for one, without a clock or a socket.
+// Which connection serves whom. Pure: connections are values of any movable type, and the clock is an argument.
 //
-//   wait(errand)   queues, and gives a ticket
-//   next(now)      whose turn it is: over an idle connection, the one used last, or over one that the holder opens
-//   give_back(…)   the holder is done, and the connection can serve again
-//   end(ticket)    the holder is done, and its connection is closed; or it no longer waits
+//   wait(purpose)   somebody waits for a connection; the ticket names him from now on
+//   next(now)       the next holder: he gets the idle connection that was used last, or opens one
+//   give_back(…)    the holder is done, and his connection can serve again
+//   end(ticket)     the holder is done, and his connection is closed; or somebody no longer waits
 //
-// First come, first served; but lengthy errands together leave one connection to the brief ones when there are at least two, for
-// somebody waits for those with little patience. Each holder has one connection, so there are never more than `count`.
+// Tickets are served in the order of wait(), with one exception: when there are at least two connections, deliveries never hold
+// all of them. A delivery can take minutes, and a look-up is waited for at RCPT, which has seconds.
+//
+// Each holder has one connection, so there are never more than PoolLimits::count.
 #pragma once
 
 #include <algorithm>
@@ -25,14 +27,14 @@
 namespace mailbridge::lmtp {
 
 struct PoolLimits {
-  std::size_t count = 4;
-  Duration idle = std::chrono::seconds(60);  // Dovecot's own is 5 minutes
-  Duration age = std::chrono::minutes(10);   // so that a server can renew its processes
-  unsigned uses = 500;                       // for the same reason
+  std::size_t count = 4;                     // connections at once, idle ones included
+  Duration idle = std::chrono::seconds(60);  // how long a connection is kept unused; Dovecot itself waits for 5 minutes
+  Duration age = std::chrono::minutes(10);   // how long a connection lives, so that the server can renew its processes
+  unsigned uses = 500;                       // how often it serves, for the same reason
   bool operator==(const PoolLimits&) const = default;
 };
 
-enum class Errand { brief, lengthy };
+enum class Purpose { lookup, delivery };
 
 template <class Connection>
 class Pool {
@@ -42,30 +44,31 @@ class Pool {
   struct Turn {
     Ticket ticket;
     std::optional<Connection> connection;  // none: the holder opens one
-    bool keep;                             // or this is the connection's last use, when it is not a fresh one
+    bool keep;                             // false: the connection that serves is closed after this use
   };
 
   explicit Pool(PoolLimits limits = {}) : limits_(limits) {}
 
-  // From now on; who has a connection keeps it, and idle ones are among the next take_expired().
-  void use(PoolLimits limits) { limits_ = limits; }
+  // Limits from now on. Holders keep their connections. Idle connections beyond the limits are in the next take_expired().
+  void set_limits(PoolLimits limits) { limits_ = limits; }
 
-  Ticket wait(Errand errand) {
-    queue(errand).insert(next_ticket_);
+  Ticket wait(Purpose purpose) {
+    queue(purpose).insert(next_ticket_);
     return next_ticket_++;
   }
 
-  // To be asked until there is none, after each of the other calls.
+  // Who is served next; none when nobody waits or no connection is free. To be called until there is none after each of the other
+  // to be called until there is none.
   std::optional<Turn> next(TimePoint now) {
     if (held_.size() >= limits_.count) return std::nullopt;
-    const bool lengthy = may_be_lengthy() && goes_first(Errand::lengthy, Errand::brief);
-    std::set<Ticket>& from = queue(lengthy ? Errand::lengthy : Errand::brief);
+    const bool delivery = a_delivery_may_begin() && goes_first(Purpose::delivery, Purpose::lookup);
+    std::set<Ticket>& from = queue(delivery ? Purpose::delivery : Purpose::lookup);
     if (from.empty()) return std::nullopt;
     Turn turn{*from.begin(), std::nullopt, limits_.uses > 1};
-    Held held{lengthy ? Errand::lengthy : Errand::brief, now, 1};
+    Held held{delivery ? Purpose::delivery : Purpose::lookup, now, 1};
     if (!idle_.empty()) {
       Idle& last = idle_.back();
-      held = {held.errand, last.opened, last.uses + 1};
+      held = {held.purpose, last.opened, last.uses + 1};
       turn.connection = std::move(last.connection);
       turn.keep = held.uses < limits_.uses && now < held.opened + limits_.age;
       idle_.pop_back();
@@ -75,24 +78,25 @@ class Pool {
     return turn;
   }
 
-  // `fresh`: not the one that came with the turn. Its age counts from here.
+  // `fresh`: the holder opened the connection during this turn. Its age counts from `now`, and this was its first use.
   void give_back(Ticket ticket, Connection connection, bool fresh, TimePoint now) {
     const auto held = held_.find(ticket);
     idle_.push_back({std::move(connection), fresh ? now : held->second.opened, fresh ? 1 : held->second.uses, now});
     held_.erase(held);
   }
+  // `ticket` may be that of a holder, of somebody who waits, or of neither.
   void end(Ticket ticket) {
     held_.erase(ticket);
-    queue(Errand::brief).erase(ticket);
-    queue(Errand::lengthy).erase(ticket);
+    queue(Purpose::lookup).erase(ticket);
+    queue(Purpose::delivery).erase(ticket);
   }
 
-  // Idle connections that are to be closed now.
+  // Idle connections that are past a limit: the caller closes them.
   std::vector<Connection> take_expired(TimePoint now) {
     std::vector<Connection> expired;
     std::vector<Idle> kept;
     std::size_t too_many = held_.size() + idle_.size() - std::min(limits_.count, held_.size() + idle_.size());
-    for (Idle& idle : idle_) {  // those used last are at the end
+    for (Idle& idle : idle_) {  // in the order of their last use
       if (too_many == 0 && now < expiry(idle)) {
         kept.push_back(std::move(idle));
         continue;
@@ -103,12 +107,13 @@ class Pool {
     idle_ = std::move(kept);
     return expired;
   }
+  // When the first idle connection will be past a limit; none when none is idle.
   std::optional<TimePoint> next_expiry() const {
     std::optional<TimePoint> next;
     for (const Idle& idle : idle_) next = std::min(next.value_or(expiry(idle)), expiry(idle));
     return next;
   }
-  // All of them: what is known of one of them makes the others suspect.
+  // All idle connections: the caller closes them. For when one of them was dead, since the others are as old.
   std::vector<Connection> take_idle() {
     std::vector<Connection> taken;
     for (Idle& idle : idle_) taken.push_back(std::move(idle.connection));
@@ -124,29 +129,29 @@ class Pool {
   struct Idle {
     Connection connection;
     TimePoint opened;
-    unsigned uses;
-    TimePoint since;
+    unsigned uses;    // so far
+    TimePoint since;  // when it was given back
   };
   struct Held {
-    Errand errand;
+    Purpose purpose;
     TimePoint opened;
-    unsigned uses;
+    unsigned uses;  // this one included
   };
 
-  std::set<Ticket>& queue(Errand errand) { return queues_[static_cast<std::size_t>(errand)]; }
-  bool goes_first(Errand one, Errand other) {
+  std::set<Ticket>& queue(Purpose purpose) { return queues_[static_cast<std::size_t>(purpose)]; }
+  bool goes_first(Purpose one, Purpose other) {
     return !queue(one).empty() && (queue(other).empty() || *queue(one).begin() < *queue(other).begin());
   }
-  bool may_be_lengthy() const {
-    const auto lengthy =
-        std::count_if(held_.begin(), held_.end(), [](const auto& entry) { return entry.second.errand == Errand::lengthy; });
-    return static_cast<std::size_t>(lengthy) < std::max<std::size_t>(limits_.count, 2) - 1;
+  bool a_delivery_may_begin() const {
+    const auto deliveries =
+        std::count_if(held_.begin(), held_.end(), [](const auto& entry) { return entry.second.purpose == Purpose::delivery; });
+    return static_cast<std::size_t>(deliveries) < std::max<std::size_t>(limits_.count, 2) - 1;
   }
   TimePoint expiry(const Idle& idle) const { return std::min(idle.since + limits_.idle, idle.opened + limits_.age); }
 
   PoolLimits limits_;
   Ticket next_ticket_ = 1;
-  std::array<std::set<Ticket>, 2> queues_;  // who waits, by errand
+  std::array<std::set<Ticket>, 2> queues_;  // the tickets that wait, by purpose
   std::map<Ticket, Held> held_;
   std::vector<Idle> idle_;
 };

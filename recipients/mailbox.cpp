@@ -1,5 +1,7 @@
 #include "recipients/mailbox.hpp"
 
+#include <algorithm>
+
 namespace mailbridge::recipients {
 
 std::string text_of(const lmtp::Reply& reply) {
@@ -30,6 +32,18 @@ Found found(const lmtp::Outcome& outcome) {
       return {Mailbox::known};
   }
   return {Mailbox::unsure, text_of(reply)};
+}
+
+Probe probe_for(const std::vector<StartLookup>& lookups) {
+  Probe probe{{.probe = true}, {}};
+  TimePoint until{};
+  for (const StartLookup& lookup : lookups) {
+    probe.transaction.recipients.push_back({lookup.recipient});
+    until = std::max(until, lookup.until);
+  }
+  probe.patience.dot_by = until;
+  probe.patience.reply_by = until;
+  return probe;
 }
 
 }  // namespace mailbridge::recipients

@@ -1,12 +1,13 @@
-// What the filter asks the mail store: whether a recipient has a mailbox that takes the message, and to deliver. The engine says
-// it, wires/mailboxes.hpp does it. Both are named by ids that are never used twice: a result that nobody waits for any more is
-// no error.
+// What the filter asks the mail store: whether a recipient has a mailbox that takes the message, and to deliver a message. The
+// engine orders it, wires/mailboxes.hpp carries it out. Both are named by ids that are never used twice, so a result that nobody
+// waits for any more is no error.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/conversation.hpp"
 #include "lmtp/client.hpp"
@@ -49,6 +50,14 @@ struct StartLookup {
   std::size_t size;  // of the message, in bytes; 0 when that is not known
   TimePoint until;
 };
+
+// The LMTP transaction that asks about all of these (at least one), and how long it may take: until the last of them is late. Its
+// outcomes are in the order of `lookups`.
+struct Probe {
+  lmtp::Transaction transaction;
+  lmtp::Patience patience;
+};
+Probe probe_for(const std::vector<StartLookup>& lookups);
 
 // Answered by Engine::delivery_finished(), by `reply_by` at the latest.
 struct StartDelivery {

@@ -137,4 +137,13 @@ void QuotaStatus::give_up(std::string why) {
   in_sync_ = false;
 }
 
+void QuotaAttempts::not_connected(std::string_view why, bool ours) {
+  result_ = Found{Mailbox::unsure, "quota-status: cannot connect: " + std::string(why), ours};
+}
+
+void QuotaAttempts::ended(const QuotaStatus& question) {
+  if (kept_ && question.stale()) kept_ = false;
+  else result_ = question.result();
+}
+
 }  // namespace mailbridge::recipients

@@ -8,6 +8,8 @@
 // Dovecot 2.4 says nothing at all (`action=`) about a message that is larger than the whole quota, unless quota_status_toolarge
 // is set. Whether that is the reason shows when the smallest message is welcome.
 //
+// A connection that is kept may be dead, and that shows when it is used. Then the question is asked once more, over a new one.
+//
 // Its replies are settings, so the enhanced code tells more than the code, and the words are a last resort. Dovecot remembers the
 // size of the last question on a connection, so it is always told one; it takes 0 for 1.
 #pragma once
@@ -66,5 +68,30 @@ class QuotaStatus {
 };
 
 static_assert(Conversation<QuotaStatus>);
+
+// The attempts of one question. The driver does what next() says, reports what came of it, and asks again.
+class QuotaAttempts {
+ public:
+  enum class Next {
+    use_kept,  // converse over the kept connection, then ended()
+    connect,   // not_connected(), or converse, then ended()
+    done,      // result() is final
+  };
+
+  // `kept`: there is a connection from an earlier question.
+  explicit QuotaAttempts(bool kept) : kept_(kept) {}
+
+  Next next() const { return result_ ? Next::done : kept_ ? Next::use_kept : Next::connect; }
+  // `ours`: see Found.
+  void not_connected(std::string_view why, bool ours);
+  void ended(const QuotaStatus& question);
+
+  const Found& result() const { return *result_; }  // when done
+  bool fresh() const { return !kept_; }             // the last connection was a new one
+
+ private:
+  bool kept_;  // and not found to be dead
+  std::optional<Found> result_;
+};
 
 }  // namespace mailbridge::recipients

@@ -47,7 +47,7 @@ void Exchange::end(const Ending& ending) {
   switch (ending.kind) {
     case Ending::Kind::timed_out:
       return fail(ScanFailure::Kind::timed_out,
-                  ending.error.empty() ? "no complete reply within the time given" : printable(ending.error, max_reason));
+                  ending.error.empty() ? std::string(no_reply_in_time) : printable(ending.error, max_reason));
     case Ending::Kind::failed:
       return fail(ScanFailure::Kind::unreachable, printable(ending.error, max_reason));
     case Ending::Kind::closed:

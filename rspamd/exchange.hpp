@@ -21,6 +21,9 @@
 
 namespace mailbridge::rspamd {
 
+// What ScanFailure::what says when the deadline has passed.
+inline constexpr std::string_view no_reply_in_time = "no complete reply within the time given";
+
 class Exchange {
  public:
   // The deadline is the whole exchange's. A rewritten body is kept when it has bounds.

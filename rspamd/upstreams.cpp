@@ -101,7 +101,7 @@ bool Upstreams::fail(Server& server, TimePoint now, double random) {
 
 bool Upstreams::answered(std::size_t i, TimePoint begun) {
   Server& server = servers_[i];
-  if (!server.up && begun < server.down_since) return false;  // what is known of it now is newer
+  if (!server.up && begun < server.down_since) return false;  // it went down after this attempt began
   server.failures = 0;
   server.timeouts = 0;
   if (std::exchange(server.up, true)) return false;
@@ -109,7 +109,7 @@ bool Upstreams::answered(std::size_t i, TimePoint begun) {
   return true;
 }
 
-// Scans that were already under way when it went down bring no news.
+// A server that is down already is not down once more: scans that were under way when it went down all end like this.
 bool Upstreams::not_connected(std::size_t i, TimePoint now, double random) {
   return servers_[i].up && fail(servers_[i], now, random);
 }

@@ -1,28 +1,17 @@
 // What the engine wants done outside: the driver carries it out and comes back with the result.
 #pragma once
 
-#include <cstddef>
-#include <memory>
-#include <optional>
 #include <string>
 #include <variant>
 
-#include "base/conversation.hpp"
 #include "base/note.hpp"
-#include "mail/message.hpp"
 #include "recipients/mailbox.hpp"
-#include "rspamd/rewritten_body.hpp"
+#include "rspamd/scan.hpp"
 #include "session/scan_queue.hpp"
 
 namespace mailbridge::session {
 
-struct StartScan {
-  ScanId id;
-  std::string headers;  // rspamd::ScanRequest's
-  std::shared_ptr<const mail::Message> message;
-  TimePoint until;
-  std::optional<rspamd::BodyBounds> rewritten_bounds;  // a rewritten body is wanted
-};
+using rspamd::StartScan;
 struct CancelScan {
   ScanId id;
 };

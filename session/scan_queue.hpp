@@ -16,9 +16,11 @@
 #include <string>
 #include <utility>
 
+#include "rspamd/scan.hpp"
+
 namespace mailbridge::session {
 
-using ScanId = std::uint64_t;
+using rspamd::ScanId;
 
 class ScanQueue {
  public:

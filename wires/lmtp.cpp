@@ -17,13 +17,10 @@
 namespace mailbridge::wires {
 namespace {
 
-// As long as it takes Dovecot to restart; connecting in vain meanwhile is cheap, waiting for a banner is not.
-constexpr Duration rest = std::chrono::seconds(10);
-
-// The client, its dot guarded and watched.
-class Watched {
+// The client as a Conversation that also calls the hooks.
+class Hooked {
  public:
-  Watched(lmtp::Client& client, const Servers::Hooks& hooks) : client_(client), hooks_(hooks) {}
+  Hooked(lmtp::Client& client, const LmtpClient::Hooks& hooks) : client_(client), hooks_(hooks) {}
 
   Step next(TimePoint now) {
     Step step = client_.next(now);
@@ -43,7 +40,7 @@ class Watched {
 
  private:
   lmtp::Client& client_;
-  const Servers::Hooks& hooks_;
+  const LmtpClient::Hooks& hooks_;
 };
 
 std::string owner_and_mode(const struct stat& status) {
@@ -52,8 +49,8 @@ std::string owner_and_mode(const struct stat& status) {
   return "owner " + std::to_string(status.st_uid) + ":" + std::to_string(status.st_gid) + " mode " + mode;
 }
 
-// smtpd runs agents with the recipient's or the action's uid and that user's primary group only, so who may use the socket is the
-// usual trouble: name both sides.
+// smtpd runs an agent with the uid of the recipient or of the action, and with that user's primary group alone. So the socket's
+// permissions are the usual trouble, and the sentence names both sides.
 std::string permission_denied(const std::string& path) {
   std::string what = "no permission for uid=" + std::to_string(geteuid()) + " gid=" + std::to_string(getegid()) + ": ";
   struct stat status {};
@@ -64,7 +61,7 @@ std::string permission_denied(const std::string& path) {
   return what + std::strerror(EACCES);
 }
 
-// For LHLO, which Dovecot takes any name in.
+// What LHLO says. Dovecot accepts any name there.
 std::string host_name() {
   char name[256] = {};
   if (gethostname(name, sizeof name - 1) != 0) return "localhost";
@@ -75,12 +72,7 @@ std::string host_name() {
   return sane ? name : "localhost";
 }
 
-bool has_tls(const Endpoint& endpoint) {
-  const auto* tcp = std::get_if<TcpEndpoint>(&endpoint);
-  return tcp && tcp->tls;
-}
-
-// What has come since the last reply, mostly a farewell, is no answer to what we are going to say, and would be taken for one.
+// Bytes, or the end of the connection, since the last transaction.
 bool has_spoken(net::Stream& stream) {
   char byte;
   asio::error_code error;
@@ -99,117 +91,91 @@ std::string connect_failure(const Endpoint& endpoint, const net::ConnectError& e
   return "cannot connect: " + error.what;
 }
 
-Servers::Servers(const asio::any_io_executor& executor, const std::vector<Endpoint>& endpoints, Ways ways)
-    : ways_(std::move(ways)) {
+LmtpClient::LmtpClient(const asio::any_io_executor& executor, const std::vector<Endpoint>& endpoints, Settings settings)
+    : settings_(std::move(settings)), states_(endpoints.size()) {
   servers_.reserve(endpoints.size());
   for (const Endpoint& endpoint : endpoints) {
-    servers_.push_back({endpoint, to_string(endpoint), net::Target(executor, endpoint, ways_.source)});
+    const auto* tcp = std::get_if<TcpEndpoint>(&endpoint);
+    servers_.push_back({endpoint, to_string(endpoint), settings_.tls_name.empty() && tcp ? tcp->host : settings_.tls_name,
+                        tcp && tcp->tls, net::Target(executor, endpoint, settings_.source)});
   }
 }
 
-bool Servers::look_up_names() {
+bool LmtpClient::look_up_names() {
   for (Server& server : servers_) server.target.look_up();
   return std::any_of(servers_.begin(), servers_.end(), [](const Server& server) { return server.target.is_name(); });
 }
 
-std::vector<Servers::Server*> Servers::in_order(TimePoint now) {
-  std::vector<Server*> order;
-  for (Server& server : servers_) order.push_back(&server);
-  std::stable_partition(order.begin(), order.end(), [&](const Server* server) { return server->rests_until <= now; });
-  return order;
-}
-
-void Servers::heard_of(Server& server, std::string_view trouble, const Hooks& hooks) {
-  const bool up = trouble.empty();
-  if (!up) server.rests_until = Clock::now() + rest;
-  if (std::exchange(server.up, up) != up && hooks.changed) hooks.changed(server.name, trouble);
-}
-
-const std::string& Servers::tls_name(const Server& server) const {
-  const auto* tcp = std::get_if<TcpEndpoint>(&server.endpoint);
-  return ways_.tls_name.empty() && tcp ? tcp->host : ways_.tls_name;
-}
-
-asio::awaitable<tl::expected<net::Stream, net::ConnectError>> Servers::open(Server& server, TimePoint until) const {
-  auto socket = co_await net::connect(server.target, until);
+asio::awaitable<tl::expected<std::unique_ptr<LmtpClient::Connection>, net::ConnectError>> LmtpClient::open(
+    lmtp::Attempts::Connect to) {
+  Server& server = servers_[to.server];
+  auto socket = co_await net::connect(server.target, to.until);
   if (!socket) co_return tl::unexpected(std::move(socket.error()));
-  net::Stream stream(std::move(*socket));
-  if (has_tls(server.endpoint)) {
-    auto error = co_await stream.start_tls(*ways_.tls, tls_name(server), until);
+  auto connection = std::make_unique<Connection>(Connection{to.server, net::Stream(std::move(*socket)), std::nullopt});
+  if (server.tls) {
+    auto error = co_await connection->stream.start_tls(*settings_.tls, server.tls_name, to.until);
     if (error) co_return tl::unexpected(std::move(*error));
   }
-  co_return stream;
+  co_return connection;
 }
 
-asio::awaitable<void> Servers::converse(Connection& connection, lmtp::Client& client, TimePoint until, const Hooks& hooks) {
-  Watched machine(client, hooks);
+asio::awaitable<void> LmtpClient::converse(Connection& connection, lmtp::Client& client, const lmtp::Attempts& attempts,
+                                           const Hooks& hooks) {
+  Hooked machine(client, hooks);
   co_await net::converse(connection.stream, machine);
   if (!client.wants_tls()) co_return;
-  const TimePoint tls_by = std::min(until, Clock::now() + ways_.connect_timeout);
-  const auto error = co_await connection.stream.start_tls(*ways_.tls, tls_name(*connection.server), tls_by);
+  const std::string& name = servers_[connection.server].tls_name;
+  const auto error = co_await connection.stream.start_tls(*settings_.tls, name, attempts.handshake_by(Clock::now()));
   if (error) machine.end({Ending::Kind::failed, error->what});
   else client.tls_started();
   co_await net::converse(connection.stream, machine);
 }
 
-// Whether that was all there is to try: `talk` has what came of it.
-asio::awaitable<bool> Servers::serve(std::unique_ptr<Connection> connection, const lmtp::Transaction& wanted,
-                                     lmtp::Patience patience, const Hooks& hooks, Talk& talk) {
-  Server& server = *connection->server;
-  lmtp::Transaction transaction = wanted;
-  transaction.starttls = ways_.starttls && !has_tls(server.endpoint);
-  lmtp::Client client(std::move(transaction), patience, std::exchange(connection->greeted, std::nullopt));
-  co_await converse(*connection, client, patience.dot_by, hooks);
-  for (std::size_t stage = 0; stage < lmtp::stages; ++stage) talk.spent[stage] += client.spent()[stage];
-  if (client.stale()) co_return false;
-  talk.server = server.name;
-  talk.outcomes = client.outcomes();
-  const lmtp::Outcome& first = talk.outcomes.front();
-  heard_of(server, first.stage > lmtp::Stage::lhlo ? "" : first.reply ? first.reply->last() : first.failure, hooks);
-  if ((connection->greeted = client.reusable())) talk.kept = std::move(connection);
-  co_return !std::all_of(talk.outcomes.begin(), talk.outcomes.end(), std::mem_fn(&lmtp::Outcome::may_try_elsewhere));
+void LmtpClient::tell(const std::optional<lmtp::Attempts::Change>& change, const Hooks& hooks) const {
+  if (change && hooks.changed) hooks.changed(servers_[change->server].name, change->why);
 }
 
-asio::awaitable<Servers::Talk> Servers::talk(lmtp::Transaction transaction, lmtp::Patience patience, const Hooks& hooks,
-                                             std::unique_ptr<Connection> kept) {
-  Talk talk;
-  if (kept && has_spoken(kept->stream)) kept.reset();
+asio::awaitable<LmtpClient::Result> LmtpClient::transact(lmtp::Transaction transaction, lmtp::Patience patience,
+                                                         const Hooks& hooks, std::unique_ptr<Connection> kept) {
   if (transaction.helo.empty()) transaction.helo = host_name();
-  if (kept && co_await serve(std::move(kept), transaction, patience, hooks, talk)) co_return talk;
-  talk.fresh = true;
-  std::optional<Talk> lacking;  // had one not been tried for the lack of something of ours, the others cannot stand for all
-  const std::vector<Server*> order = in_order(Clock::now());
-  for (std::size_t i = 0; i < order.size(); ++i) {
-    Server& server = *order[i];
-    const TimePoint begun = Clock::now();
-    if (begun >= patience.dot_by && !talk.outcomes.empty()) break;  // who took the time is the reason
-    // Each has its share of the time to show that it is there.
-    const Duration share = std::max(patience.dot_by - begun, Duration::zero()) / static_cast<Duration::rep>(order.size() - i);
-    auto stream = co_await open(server, begun + std::min(share, ways_.connect_timeout));
-    talk.spent[static_cast<std::size_t>(lmtp::Stage::connect)] += Clock::now() - begun;
-    if (!stream) {
-      lmtp::Outcome failed{lmtp::Stage::connect, std::nullopt, connect_failure(server.endpoint, stream.error())};
-      failed.ours = stream.error().ours;
-      talk.server = server.name;
-      talk.outcomes.assign(transaction.recipients.size(), failed);
-      if (failed.ours) lacking = {.outcomes = talk.outcomes, .server = talk.server};
-      else heard_of(server, failed.failure, hooks);
-      continue;
+  lmtp::Attempts attempts(states_, transaction.recipients.size(), patience, settings_.connect_timeout,
+                          kept ? std::optional(kept->server) : std::nullopt);
+  std::unique_ptr<Connection> reusable;
+  for (;;) {
+    const lmtp::Attempts::Next next = attempts.next(Clock::now());
+    if (std::holds_alternative<Done>(next)) break;
+    std::unique_ptr<Connection> connection;
+    if (const auto* connect = std::get_if<lmtp::Attempts::Connect>(&next)) {
+      auto opened = co_await open(*connect);
+      if (!opened) {
+        const net::ConnectError& error = opened.error();
+        tell(attempts.not_connected(connect_failure(servers_[connect->server].endpoint, error), error.ours, Clock::now()), hooks);
+        continue;
+      }
+      attempts.connected(Clock::now());
+      connection = std::move(*opened);
+    } else {
+      connection = std::move(kept);
+      if (has_spoken(connection->stream)) {
+        attempts.kept_is_gone();
+        continue;
+      }
     }
-    lmtp::Patience here = patience;
-    here.banner = std::min(patience.banner, share);
-    here.lhlo = std::min(patience.lhlo, share);
-    auto connection = std::make_unique<Connection>(Connection{&server, std::move(*stream), std::nullopt});
-    if (co_await serve(std::move(connection), transaction, here, hooks, talk)) co_return talk;
+    lmtp::Transaction here = transaction;
+    here.starttls = settings_.starttls && !servers_[connection->server].tls;
+    lmtp::Client client(std::move(here), attempts.patience(), std::exchange(connection->lhlo, std::nullopt));
+    co_await converse(*connection, client, attempts, hooks);
+    if ((connection->lhlo = client.reusable())) reusable = std::move(connection);
+    tell(attempts.ended(lmtp::Attempts::ended_with(client), Clock::now()), hooks);
   }
-  if (lacking) talk.outcomes = std::move(lacking->outcomes), talk.server = std::move(lacking->server);
-  co_return talk;
+  const lmtp::Attempts::Result& result = attempts.result();
+  co_return Result{result.outcomes, servers_[result.server].name, result.spent, std::move(reusable), result.fresh};
 }
 
-void Servers::leave(Connection& connection) {
-  constexpr std::string_view quit = "QUIT\r\n";
+void LmtpClient::quit(Connection& connection) {
+  constexpr std::string_view command = "QUIT\r\n";
   asio::error_code ignored;
-  connection.stream.write_some(asio::buffer(quit), ignored);
+  connection.stream.write_some(asio::buffer(command), ignored);
 }
 
 }  // namespace mailbridge::wires

@@ -1,8 +1,6 @@
-// The wires of LMTP, for both programs: one transaction with the first of several servers that answers.
-//
-// Before the first byte of the dot another server may be tried, when what ended the attempt says nothing about the recipients or
-// the mail; from then on never. That connect(2) succeeds proves little: with its process limit reached, Dovecot's master accepts
-// and stays silent, and later closes without a word. So a server has spoken only when its reply to LHLO is there.
+// The LMTP client of both programs: it connects to the servers, makes the TLS handshake, and carries the bytes of a transaction.
+// What is said is decided in lmtp/client.hpp; which server is connected to, until when, and what is tried again in
+// lmtp/servers.hpp.
 #pragma once
 
 #include <array>
@@ -22,87 +20,83 @@
 #include "base/conversation.hpp"
 #include "base/endpoint.hpp"
 #include "lmtp/client.hpp"
+#include "lmtp/servers.hpp"
 #include "net/connect.hpp"
 #include "net/stream.hpp"
 
 namespace mailbridge::wires {
 
-// How servers are reached, the same for all of them.
-struct Ways {
-  Duration connect_timeout = std::chrono::seconds(5);  // for each server
-  std::optional<asio::ip::address> source = {};        // of TCP connections
-  std::shared_ptr<const net::TlsContext> tls = {};     // null when no server wants it
-  std::string tls_name = {};                           // in their certificates; empty: the server's host
-  bool starttls = false;                               // wanted of those without TLS from the first byte; never done without
-  bool operator==(const Ways&) const = default;
-};
-
-class Servers {
-  struct Server;
-
+class LmtpClient {
  public:
+  // The same for all servers.
+  struct Settings {
+    Duration connect_timeout = std::chrono::seconds(5);
+    std::optional<asio::ip::address> source = {};     // of TCP connections; none: any
+    std::shared_ptr<const net::TlsContext> tls = {};  // null when no server wants TLS
+    std::string tls_name = {};                        // in the servers' certificates; empty: the server's host
+    bool starttls = false;                            // servers without TLS from the first byte must do STARTTLS
+    bool operator==(const Settings&) const = default;
+  };
+
+  // Each may be empty.
   struct Hooks {
-    // Asked when the whole mail has left: why the dot must not follow. None: it may.
+    // Asked when the whole mail has left: why the dot must not follow. An empty answer lets it follow.
     std::function<std::string()> refusal = {};
-    // The client has heard something, or the end of it.
+    // The client has received bytes, or the conversation has ended.
     std::function<void(const lmtp::Client&)> heard = {};
-    // A server that answered does so no longer, or does so again (`why` is empty).
+    // A server that was up is down from now on; or it is up again, and `why` is empty.
     std::function<void(const std::string& server, std::string_view why)> changed = {};
   };
 
-  // One that may serve again, as long as this lives.
+  // A connection that can serve again. It must not outlive its LmtpClient.
   struct Connection {
-    Server* server;
+    std::size_t server;
     net::Stream stream;
-    std::optional<lmtp::Greeted> greeted;
+    std::optional<lmtp::LhloState> lhlo;
   };
 
-  // What came of a transaction.
-  struct Talk {
-    std::vector<lmtp::Outcome> outcomes = {};  // one for each recipient
-    std::string server = {};                   // the last one that was tried
-    std::array<Duration, lmtp::stages> spent = {};
-    std::unique_ptr<Connection> kept = {};  // when the transaction said so, and all went well
-    bool fresh = false;                     // it is not the connection that was given, which is of no use any more
+  struct Result {
+    std::vector<lmtp::Outcome> outcomes = {};       // by recipient
+    std::string server = {};                        // that gave the outcomes
+    std::array<Duration, lmtp::stages> spent = {};  // in all attempts together
+    std::unique_ptr<Connection> kept = {};          // null: no connection can serve again
+    bool fresh = false;                             // the connection that was passed in was not used, or it was dead
   };
 
-  // At least one server. `ways.tls` is set when an endpoint or `ways.starttls` wants it.
-  Servers(const asio::any_io_executor& executor, const std::vector<Endpoint>& endpoints, Ways ways);
+  // At least one endpoint. `settings.tls` must be set when an endpoint or `settings.starttls` wants it.
+  LmtpClient(const asio::any_io_executor& executor, const std::vector<Endpoint>& endpoints, Settings settings);
 
-  // Over `kept`, and when that turns out to be stale or there is none, over a fresh connection. Transaction::starttls is set
-  // here, and helo when it is empty. Destroying the awaiting coroutine's context ends it; `hooks` and this must outlive it.
-  asio::awaitable<Talk> talk(lmtp::Transaction transaction, lmtp::Patience patience, const Hooks& hooks,
-                             std::unique_ptr<Connection> kept = {});
+  // One transaction: over `kept`, and over a new connection when that is dead or null. Transaction::starttls is set here, and
+  // Transaction::helo when it is empty. This and `hooks` must outlive it; destroying the awaiting coroutine's context ends it.
+  asio::awaitable<Result> transact(lmtp::Transaction transaction, lmtp::Patience patience, const Hooks& hooks,
+                                   std::unique_ptr<Connection> kept = {});
 
-  // Says QUIT on a connection that is closed next.
-  static void leave(Connection& connection);
+  // Sends QUIT, before the caller closes the connection.
+  static void quit(Connection& connection);
 
-  // Names can get other addresses at any time. Whether a server has one.
+  // Names can get other addresses at any time. True if a server has a name.
   bool look_up_names();
 
  private:
   struct Server {
     Endpoint endpoint;
-    std::string name;  // for people
+    std::string name;      // for people
+    std::string tls_name;  // in its certificate
+    bool tls;              // from the first byte
     net::Target target;
-    bool up = true;
-    TimePoint rests_until{};  // tried after the others until then
   };
 
-  std::vector<Server*> in_order(TimePoint now);
-  // The server answers, or what is wrong with it.
-  void heard_of(Server& server, std::string_view trouble, const Hooks& hooks);
-  const std::string& tls_name(const Server& server) const;
-  asio::awaitable<tl::expected<net::Stream, net::ConnectError>> open(Server& server, TimePoint until) const;
-  asio::awaitable<void> converse(Connection& connection, lmtp::Client& client, TimePoint until, const Hooks& hooks);
-  asio::awaitable<bool> serve(std::unique_ptr<Connection> connection, const lmtp::Transaction& wanted, lmtp::Patience patience,
-                              const Hooks& hooks, Talk& talk);
+  asio::awaitable<tl::expected<std::unique_ptr<Connection>, net::ConnectError>> open(lmtp::Attempts::Connect to);
+  asio::awaitable<void> converse(Connection& connection, lmtp::Client& client, const lmtp::Attempts& attempts,
+                                 const Hooks& hooks);
+  void tell(const std::optional<lmtp::Attempts::Change>& change, const Hooks& hooks) const;
 
-  const Ways ways_;
+  const Settings settings_;
   std::vector<Server> servers_;
+  lmtp::Servers states_;
 };
 
-// Why a server could not be reached, for who runs it.
+// Why a server could not be connected to, in a sentence for its administrator.
 std::string connect_failure(const Endpoint& endpoint, const net::ConnectError& error);
 
 }  // namespace mailbridge::wires

@@ -1,8 +1,6 @@
 #include "wires/mailboxes.hpp"
 
-#include <algorithm>
 #include <cstddef>
-#include <deque>
 #include <exception>
 #include <string>
 #include <utility>
@@ -20,12 +18,9 @@
 namespace mailbridge::wires {
 namespace {
 
-// Recipients of one probe. Dovecot looks for one after the other, and all of them wait for the last.
+// Recipients of one transaction. Dovecot looks them up one after the other, and the first waits for the last.
 constexpr std::size_t max_batch = 50;
-constexpr Duration names_are_kept = std::chrono::minutes(1);  // they can get other addresses at any time
-constexpr const char* not_wanted = "the delivery is no longer wanted";
-constexpr const char* no_turn = "no connection was free in time";
-constexpr const char* no_resources = "out of resources";  // of ours: memory
+constexpr Duration names_are_kept = std::chrono::minutes(1);  // a name can get another address at any time
 
 void log_change(const std::string& server, std::string_view why) {
   std::string line;
@@ -35,316 +30,220 @@ void log_change(const std::string& server, std::string_view why) {
   net::log(why.empty() ? Level::info : Level::warn, line);
 }
 
-// Connections of one kind and the look-ups that wait for them, all of these with one ticket. Who is served keeps it alive.
-template <class Connection>
-class Lane : public std::enable_shared_from_this<Lane<Connection>> {
+}  // namespace
+
+// A queue, its timer, and one coroutine for each piece of work. The coroutines keep it alive, so that it can be replaced while
+// they run. `T` is a connection.
+template <class T>
+class Mailboxes::Backend : public std::enable_shared_from_this<Backend<T>> {
  public:
-  using Pool = lmtp::Pool<std::unique_ptr<Connection>>;
-  using Turn = typename Pool::Turn;
-  using Ticket = typename Pool::Ticket;
+  Backend(Mailboxes& mailboxes, const Settings& settings, std::size_t batch)
+      : io_(mailboxes.io_),
+        hooks_(mailboxes.hooks_),
+        open_(mailboxes.open_),
+        queue_(settings.limits, batch, open_),
+        due_(io_, TimePoint::max()) {}
+  virtual ~Backend() = default;
+  Backend(const Backend&) = delete;
+  Backend& operator=(const Backend&) = delete;
 
-  Lane(asio::io_context& io, lmtp::PoolLimits limits, const Mailboxes::Hooks& hooks)
-      : io_(io), hooks_(hooks), limits_(limits), pool_(limits), due_(io, TimePoint::max()) {}
-  virtual ~Lane() = default;
-  Lane(const Lane&) = delete;
-  Lane& operator=(const Lane&) = delete;
-
-  void start(recipients::StartLookup command) {
-    lookups_.push_back(std::move(command));
-    if (!lookups_ticket_) lookups_ticket_ = pool_.wait(lmtp::Errand::brief);
+  template <class Start>
+  void start(Start command) {
+    queue_.add(std::move(command));
     pump();
   }
 
-  // Nobody new will come, and no connection is kept.
-  void close() {
-    limits_.uses = 1;
-    pool_.use(limits_);
-    leave_all(pool_.take_idle());
-  }
+  // Nothing more is started.
+  void close() { quit_all(queue_.close()); }
 
  protected:
-  virtual void begin(Turn turn) = 0;
-  virtual void leave(Connection&) {}  // it is closed next
-  // Who has waited too long is sent away; when that will be the case next.
-  virtual std::optional<TimePoint> send_away(TimePoint) { return std::nullopt; }
+  using Queue = recipients::StoreQueue<T>;
+  using Work = typename Queue::Work;
 
+  // Carries it out, answers, and calls end().
+  virtual asio::awaitable<void> serve(Work work) = 0;
+  // Before the connection is closed.
+  virtual void quit(T&) {}
+
+  void end(const Work& work, std::unique_ptr<T> connection, bool fresh) {
+    quit_all(queue_.end(work.turn, std::move(connection), fresh, Clock::now()));
+  }
+
+  asio::io_context& io_;
+  const Hooks& hooks_;
+  recipients::OpenDeliveries& open_;
+
+ private:
   void pump() {
-    const TimePoint now = Clock::now();
-    const auto late = send_away(now);
-    while (auto turn = pool_.next(now)) {
-      const Ticket ticket = turn->ticket;
+    for (bool again = true; again;) {
+      std::optional<Work> work = queue_.next(Clock::now());
+      again = work.has_value();
+      const auto turn = work ? std::optional(work->turn) : std::nullopt;
       try {
-        begin(std::move(*turn));
+        for (const recipients::Unserved& unserved : queue_.take_unserved()) answer(unserved);
+        if (work) spawn(std::move(*work));
       } catch (...) {  // no memory: who is not answered gives up by himself
-        pool_.end(ticket);
+        if (turn) queue_.abandon(*turn);
         throw;
       }
     }
-    auto due = pool_.next_expiry();
-    if (late) due = std::min(due.value_or(*late), *late);
+    const auto due = queue_.next_due();
     if (!due || due_.expiry() == *due) return;
     due_.expires_at(*due);
     due_.async_wait([self = this->weak_from_this()](const asio::error_code& error) {
-      const auto lane = self.lock();
-      if (error || !lane) return;
-      lane->due_.expires_at(TimePoint::max());
-      lane->leave_all(lane->pool_.take_expired(Clock::now()));
-      lane->pump();
+      const auto backend = self.lock();
+      if (error || !backend) return;
+      backend->due_.expires_at(TimePoint::max());
+      backend->quit_all(backend->queue_.take_expired(Clock::now()));
+      backend->pump();
     });
   }
 
-  // The look-ups whose turn it is. Those that are late have no answer.
-  std::vector<recipients::StartLookup> take_lookups(std::size_t most) {
-    std::vector<recipients::StartLookup> taken;
-    std::vector<recipients::LookupId> late;
-    const TimePoint now = Clock::now();
-    for (; !lookups_.empty() && taken.size() < most; lookups_.pop_front()) {
-      if (lookups_.front().until <= now) late.push_back(lookups_.front().id);
-      else taken.push_back(std::move(lookups_.front()));
-    }
-    lookups_ticket_.reset();
-    if (!lookups_.empty()) lookups_ticket_ = pool_.wait(lmtp::Errand::brief);
-    for (const recipients::LookupId id : late) hooks_.found(id, {recipients::Mailbox::unsure, no_turn}, hooks_.now());
-    return taken;
-  }
-
-  // `connection`: that of the turn, unless it is fresh; null when it cannot serve again.
-  void release(Ticket ticket, bool had_one, std::unique_ptr<Connection> connection, bool fresh) {
-    if (had_one && fresh) leave_all(pool_.take_idle());  // it was stale, and so are those that were idle for longer
-    if (connection) pool_.give_back(ticket, std::move(connection), fresh, Clock::now());
-    else pool_.end(ticket);
-  }
-
-  // Runs `served`; `failed` when that could not be done for lack of memory or the like.
-  template <class Failed>
-  void spawn(Ticket ticket, asio::awaitable<void> served, Failed failed) {
-    asio::co_spawn(io_, std::move(served),
-                   [self = this->shared_from_this(), ticket, failed = std::move(failed)](const std::exception_ptr& thrown) {
+  void spawn(Work work) {
+    recipients::Unserved all{.why = "out of resources", .ours = true};
+    for (const recipients::StartLookup& lookup : work.lookups) all.lookups.push_back(lookup.id);
+    if (work.delivery) all.deliveries.push_back({work.delivery->id, work.delivery->transaction.recipients.size()});
+    const auto turn = work.turn;
+    asio::co_spawn(io_, serve(std::move(work)),
+                   [self = this->shared_from_this(), turn, all = std::move(all)](const std::exception_ptr& thrown) {
                      if (thrown) {
-                       self->pool_.end(ticket);
-                       failed();
+                       self->queue_.abandon(turn);
+                       self->answer(all);
                      }
                      self->pump();
                    });
   }
 
-  auto fail_lookups(const std::vector<recipients::StartLookup>& lookups) {
-    std::vector<recipients::LookupId> ids;
-    for (const recipients::StartLookup& lookup : lookups) ids.push_back(lookup.id);
-    return [this, ids = std::move(ids)] {
-      for (const recipients::LookupId id : ids) hooks_.found(id, {recipients::Mailbox::unsure, no_resources, true}, hooks_.now());
-    };
+  void answer(const recipients::Unserved& unserved) {
+    for (const recipients::LookupId id : unserved.lookups) {
+      hooks_.found(id, {recipients::Mailbox::unsure, unserved.why, unserved.ours}, hooks_.now());
+    }
+    for (const recipients::Unserved::Delivery& delivery : unserved.deliveries) {
+      open_.remove(delivery.id);
+      lmtp::Outcome failed{lmtp::Stage::connect, std::nullopt, unserved.why};
+      failed.ours = unserved.ours;
+      hooks_.delivered(delivery.id, std::vector<lmtp::Outcome>(delivery.recipients, failed), {}, hooks_.now());
+    }
   }
 
-  void leave_all(std::vector<std::unique_ptr<Connection>> connections) {
-    for (auto& connection : connections) leave(*connection);
+  void quit_all(std::vector<std::unique_ptr<T>> connections) {
+    for (auto& connection : connections) quit(*connection);
   }
 
-  asio::io_context& io_;
-  const Mailboxes::Hooks& hooks_;
-  lmtp::PoolLimits limits_;
-  Pool pool_;
-
- private:
+  Queue queue_;
   asio::steady_timer due_;
-  std::deque<recipients::StartLookup> lookups_;
-  std::optional<Ticket> lookups_ticket_;
 };
 
-}  // namespace
-
-class Mailboxes::LmtpLane : public Lane<wires::Servers::Connection> {
+class Mailboxes::LmtpBackend : public Backend<LmtpClient::Connection> {
  public:
-  LmtpLane(asio::io_context& io, const Ways& ways, const Hooks& hooks, std::map<recipients::DeliveryId, bool>& deliveries)
-      : Lane(io, ways.limits, hooks),
-        deliveries_(deliveries),
-        servers_(io.get_executor(), ways.lmtp, ways.lmtp_ways),
-        names_due_(io) {}
-
-  using Lane::start;
-  void start(recipients::StartDelivery command) {
-    waiting_.emplace(pool_.wait(lmtp::Errand::lengthy), std::move(command));
-    pump();
-  }
+  LmtpBackend(Mailboxes& mailboxes, const Settings& settings)
+      : Backend(mailboxes, settings, max_batch), client_(io_.get_executor(), settings.lmtp, settings.connect), names_due_(io_) {}
 
   void keep_names_fresh() {
-    if (!servers_.look_up_names()) return;
+    if (!client_.look_up_names()) return;
     names_due_.expires_after(names_are_kept);
     names_due_.async_wait([self = weak_from_this()](const asio::error_code& error) {
-      if (const auto lane = self.lock(); lane && !error) static_cast<LmtpLane&>(*lane).keep_names_fresh();
+      if (const auto backend = self.lock(); backend && !error) static_cast<LmtpBackend&>(*backend).keep_names_fresh();
     });
   }
 
  private:
-  using Connection = wires::Servers::Connection;
+  asio::awaitable<void> serve(Work work) override { return work.delivery ? deliver(std::move(work)) : probe(std::move(work)); }
+  void quit(LmtpClient::Connection& connection) override { LmtpClient::quit(connection); }
 
-  void leave(Connection& connection) override { wires::Servers::leave(connection); }
-
-  std::optional<TimePoint> send_away(TimePoint now) override {
-    std::optional<TimePoint> next;
-    std::vector<recipients::StartDelivery> late;
-    for (auto entry = waiting_.begin(); entry != waiting_.end();) {
-      if (entry->second.dot_by <= now) {
-        pool_.end(entry->first);
-        late.push_back(std::move(entry->second));
-        entry = waiting_.erase(entry);
-      } else {
-        next = std::min(next.value_or(entry->second.dot_by), entry->second.dot_by);
-        ++entry;
-      }
+  asio::awaitable<void> probe(Work work) {
+    recipients::Probe probe = recipients::probe_for(work.lookups);
+    probe.transaction.keep = work.turn.keep;
+    auto result =
+        co_await client_.transact(std::move(probe.transaction), probe.patience, hooks_for_log_, std::move(work.connection));
+    end(work, std::move(result.kept), result.fresh);
+    for (std::size_t i = 0; i < work.lookups.size(); ++i) {
+      hooks_.found(work.lookups[i].id, recipients::found(result.outcomes[i]), hooks_.now());
     }
-    for (const recipients::StartDelivery& command : late) fail(command.id, command.transaction.recipients.size(), no_turn);
-    return next;
   }
 
-  void begin(Turn turn) override {
-    const Ticket ticket = turn.ticket;
-    if (auto waited = waiting_.extract(ticket)) {
-      recipients::StartDelivery& command = waited.mapped();
-      const recipients::DeliveryId id = command.id;
-      const std::size_t recipients = command.transaction.recipients.size();
-      return spawn(ticket, deliver(std::move(turn), std::move(command)),
-                   [this, id, recipients] { fail(id, recipients, no_resources, true); });
-    }
-    std::vector<recipients::StartLookup> batch = take_lookups(max_batch);
-    auto failed = fail_lookups(batch);
-    spawn(ticket, probe(std::move(turn), std::move(batch)), std::move(failed));
+  asio::awaitable<void> deliver(Work work) {
+    recipients::StartDelivery& delivery = *work.delivery;
+    const recipients::DeliveryId id = delivery.id;
+    LmtpClient::Hooks hooks = hooks_for_log_;
+    hooks.refusal = [this, id] { return open_.refusal(id); };
+    delivery.transaction.keep = work.turn.keep;
+    const lmtp::Patience patience{.dot_by = delivery.dot_by, .reply_by = delivery.reply_by};
+    auto result = co_await client_.transact(std::move(delivery.transaction), patience, hooks, std::move(work.connection));
+    end(work, std::move(result.kept), result.fresh);
+    open_.remove(id);
+    hooks_.delivered(id, result.outcomes, result.server, hooks_.now());
   }
 
-  asio::awaitable<void> probe(Turn turn, std::vector<recipients::StartLookup> batch) {
-    std::unique_ptr<Connection> connection = std::move(turn.connection).value_or(nullptr);
-    if (batch.empty()) {
-      release(turn.ticket, false, std::move(connection), false);
-      co_return;
-    }
-    const bool had_one = connection != nullptr;
-    lmtp::Transaction transaction;
-    transaction.probe = true;
-    transaction.keep = turn.keep;
-    TimePoint until{};
-    for (const recipients::StartLookup& lookup : batch) {
-      transaction.recipients.push_back({lookup.recipient});
-      until = std::max(until, lookup.until);
-    }
-    auto talk =
-        co_await servers_.talk(std::move(transaction), {.dot_by = until, .reply_by = until}, log_hooks_, std::move(connection));
-    release(turn.ticket, had_one, std::move(talk.kept), talk.fresh);
-    for (std::size_t i = 0; i < batch.size(); ++i) hooks_.found(batch[i].id, recipients::found(talk.outcomes[i]), hooks_.now());
-  }
-
-  asio::awaitable<void> deliver(Turn turn, recipients::StartDelivery command) {
-    std::unique_ptr<Connection> connection = std::move(turn.connection).value_or(nullptr);
-    if (deliveries_.at(command.id)) {
-      release(turn.ticket, false, std::move(connection), false);
-      fail(command.id, command.transaction.recipients.size(), not_wanted);
-      co_return;
-    }
-    const bool had_one = connection != nullptr;
-    wires::Servers::Hooks hooks = log_hooks_;
-    hooks.refusal = [this, id = command.id] { return std::string(deliveries_.at(id) ? not_wanted : ""); };
-    command.transaction.keep = turn.keep;
-    auto talk = co_await servers_.talk(std::move(command.transaction), {.dot_by = command.dot_by, .reply_by = command.reply_by},
-                                       hooks, std::move(connection));
-    release(turn.ticket, had_one, std::move(talk.kept), talk.fresh);
-    deliveries_.erase(command.id);
-    hooks_.delivered(command.id, talk.outcomes, talk.server, hooks_.now());
-  }
-
-  void fail(recipients::DeliveryId id, std::size_t recipients, const char* why, bool ours = false) {
-    deliveries_.erase(id);
-    lmtp::Outcome failed{lmtp::Stage::connect, std::nullopt, why};
-    failed.ours = ours;
-    hooks_.delivered(id, std::vector<lmtp::Outcome>(recipients, failed), {}, hooks_.now());
-  }
-
-  std::map<recipients::DeliveryId, bool>& deliveries_;
-  wires::Servers servers_;
-  const wires::Servers::Hooks log_hooks_{.changed = log_change};
-  std::map<Ticket, recipients::StartDelivery> waiting_;
+  LmtpClient client_;
+  const LmtpClient::Hooks hooks_for_log_{.changed = log_change};
   asio::steady_timer names_due_;
 };
 
-class Mailboxes::PolicyLane : public Lane<net::Socket> {
+class Mailboxes::QuotaStatusBackend : public Backend<net::Socket> {
  public:
-  PolicyLane(asio::io_context& io, const Ways& ways, const Hooks& hooks)
-      : Lane(io, ways.limits, hooks), target_(io.get_executor(), *ways.quota_status) {}
+  QuotaStatusBackend(Mailboxes& mailboxes, const Settings& settings)
+      : Backend(mailboxes, settings, 1), target_(io_.get_executor(), *settings.quota_status) {}
 
  private:
-  void begin(Turn turn) override {
-    const Ticket ticket = turn.ticket;
-    std::vector<recipients::StartLookup> one = take_lookups(1);
-    auto failed = fail_lookups(one);
-    spawn(ticket, ask(std::move(turn), std::move(one)), std::move(failed));
-  }
-
-  asio::awaitable<void> ask(Turn turn, std::vector<recipients::StartLookup> one) {
-    std::unique_ptr<net::Socket> socket = std::move(turn.connection).value_or(nullptr);
-    if (one.empty()) {
-      release(turn.ticket, false, std::move(socket), false);
-      co_return;
-    }
-    const recipients::StartLookup& lookup = one.front();
-    const bool had_one = socket != nullptr;
-    bool fresh = false;
-    std::optional<recipients::Found> answer;
-    while (!answer) {
-      if (!socket) {
-        fresh = true;
+  asio::awaitable<void> serve(Work work) override {
+    using Next = recipients::QuotaAttempts::Next;
+    const recipients::StartLookup& lookup = work.lookups.front();
+    std::unique_ptr<net::Socket> socket = std::move(work.connection);
+    recipients::QuotaAttempts attempts(socket != nullptr);
+    for (Next next = attempts.next(); next != Next::done; next = attempts.next()) {
+      if (next == Next::connect) {
         auto connected = co_await net::connect(target_, lookup.until);
         if (!connected) {
-          const net::ConnectError& error = connected.error();
-          answer = recipients::Found{recipients::Mailbox::unsure, "quota-status: cannot connect: " + error.what, error.ours};
-          break;
+          attempts.not_connected(connected.error().what, connected.error().ours);
+          continue;
         }
         socket = std::make_unique<net::Socket>(std::move(*connected));
       }
       recipients::QuotaStatus question(lookup.recipient, lookup.size, lookup.until);
       co_await net::converse(*socket, question);
-      if (!question.reusable() || !turn.keep) socket.reset();
-      if (question.stale() && !fresh) continue;
-      answer = question.result();
+      if (!question.reusable() || !work.turn.keep) socket.reset();
+      attempts.ended(question);
     }
-    release(turn.ticket, had_one, std::move(socket), fresh);
-    hooks_.found(lookup.id, *answer, hooks_.now());
+    end(work, std::move(socket), attempts.fresh());
+    hooks_.found(lookup.id, attempts.result(), hooks_.now());
   }
 
   net::Target target_;
 };
 
-Mailboxes::Mailboxes(asio::io_context& io, Ways ways, Hooks hooks) : io_(io), hooks_(std::move(hooks)) { use(std::move(ways)); }
+Mailboxes::Mailboxes(asio::io_context& io, Settings settings, Hooks hooks) : io_(io), hooks_(std::move(hooks)) {
+  use(std::move(settings));
+}
 
-void Mailboxes::use(Ways ways) {
-  if (ways == ways_) return;
-  auto lmtp = ways.lmtp.empty() ? nullptr : std::make_shared<LmtpLane>(io_, ways, hooks_, deliveries_);
-  auto policy = ways.quota_status ? std::make_shared<PolicyLane>(io_, ways, hooks_) : nullptr;
-  ways_ = std::move(ways);
+void Mailboxes::use(Settings settings) {
+  if (settings == settings_) return;
+  auto lmtp = settings.lmtp.empty() ? nullptr : std::make_shared<LmtpBackend>(*this, settings);
+  auto quota_status = settings.quota_status ? std::make_shared<QuotaStatusBackend>(*this, settings) : nullptr;
+  settings_ = std::move(settings);
   lmtp_.swap(lmtp);
-  policy_.swap(policy);
+  quota_status_.swap(quota_status);
   if (lmtp) lmtp->close();
-  if (policy) policy->close();
+  if (quota_status) quota_status->close();
   if (lmtp_) lmtp_->keep_names_fresh();
 }
 
-void Mailboxes::start(recipients::StartLookup command) {
-  if (const auto fault = lmtp::address_fault(command.recipient); !fault.empty())
-    return hooks_.found(command.id, {recipients::Mailbox::unsure, std::string(fault)}, hooks_.now());
-  if (policy_) return policy_->start(std::move(command));
-  if (lmtp_) return lmtp_->start(std::move(command));
-  hooks_.found(command.id, {recipients::Mailbox::unsure, "there is nobody to ask"}, hooks_.now());
+void Mailboxes::start(recipients::StartLookup lookup) {
+  if (const auto fault = lmtp::address_fault(lookup.recipient); !fault.empty())
+    return hooks_.found(lookup.id, {recipients::Mailbox::unsure, std::string(fault)}, hooks_.now());
+  if (quota_status_) return quota_status_->start(std::move(lookup));
+  if (lmtp_) return lmtp_->start(std::move(lookup));
+  hooks_.found(lookup.id, {recipients::Mailbox::unsure, "there is nobody to ask"}, hooks_.now());
 }
 
-void Mailboxes::start(recipients::StartDelivery command) {
+void Mailboxes::start(recipients::StartDelivery delivery) {
   if (!lmtp_) {
     const lmtp::Outcome failed{lmtp::Stage::connect, std::nullopt, "there is no server to deliver to"};
-    return hooks_.delivered(command.id, std::vector<lmtp::Outcome>(command.transaction.recipients.size(), failed), {},
+    return hooks_.delivered(delivery.id, std::vector<lmtp::Outcome>(delivery.transaction.recipients.size(), failed), {},
                             hooks_.now());
   }
-  deliveries_.emplace(command.id, false);
-  lmtp_->start(std::move(command));
-}
-
-void Mailboxes::cancel(recipients::DeliveryId id) {
-  if (const auto found = deliveries_.find(id); found != deliveries_.end()) found->second = true;
+  open_.add(delivery.id);
+  lmtp_->start(std::move(delivery));
 }
 
 }  // namespace mailbridge::wires

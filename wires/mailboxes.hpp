@@ -1,11 +1,12 @@
-// The wires to the mail store: from a StartLookup or a StartDelivery to its result, over connections that are kept.
+// The filter's connections to the mail store, over which recipients are looked up and mail is delivered. They are kept and used
+// again.
 //
-// Look-ups that wait together for an LMTP connection share one probe. Where Dovecot's quota-status is known, it is asked instead.
-// Which connection serves whom is decided in lmtp/pool.hpp, and what is said in lmtp/client.hpp and recipients/quota_status.hpp.
+// Look-ups that wait together for an LMTP connection share one transaction. Where Dovecot's quota-status is configured, it is
+// asked instead. Who is served when, and over which connection, is decided in recipients/store_queue.hpp; what is said in
+// lmtp/client.hpp and recipients/quota_status.hpp.
 #pragma once
 
 #include <functional>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string_view>
@@ -17,6 +18,7 @@
 #include "base/endpoint.hpp"
 #include "lmtp/pool.hpp"
 #include "recipients/mailbox.hpp"
+#include "recipients/store_queue.hpp"
 #include "wires/lmtp.hpp"
 
 namespace mailbridge::wires {
@@ -24,39 +26,44 @@ namespace mailbridge::wires {
 class Mailboxes {
  public:
   struct Hooks {
-    std::function<TimePoint()> now;  // of what follows, so that a recording leads to the same figures
+    std::function<TimePoint()> now;  // the time that the hooks below are given: a recording has coarser time than Clock
     std::function<void(recipients::LookupId, const recipients::Found&, TimePoint)> found;
+    // One outcome for each recipient, in their order. `server` gave them; empty when none was tried.
     std::function<void(recipients::DeliveryId, const std::vector<lmtp::Outcome>&, std::string_view server, TimePoint)> delivered;
   };
 
-  struct Ways {
+  struct Settings {
     std::vector<Endpoint> lmtp = {};            // in the order in which they are tried; none: nothing is delivered
-    wires::Ways lmtp_ways = {};                 // to them
-    std::optional<Endpoint> quota_status = {};  // asked instead of them
-    lmtp::PoolLimits limits = {};               // of connections to either
-    bool operator==(const Ways&) const = default;
+    LmtpClient::Settings connect = {};          // to them
+    std::optional<Endpoint> quota_status = {};  // where recipients are looked up; none: at the LMTP servers
+    lmtp::PoolLimits limits = {};               // of connections to the LMTP servers, and of those to quota-status
+    bool operator==(const Settings&) const = default;
   };
 
-  Mailboxes(asio::io_context& io, Ways ways, Hooks hooks);
+  // This must outlive the run of `io`.
+  Mailboxes(asio::io_context& io, Settings settings, Hooks hooks);
 
-  // From now on. What is under way, and what waits, stays with the old ways when these are others.
-  void use(Ways ways);
+  // From now on. When the settings differ, what is under way or waits is still served by the old ones.
+  void use(Settings settings);
 
-  // Each is answered by a hook, a look-up perhaps later than it wants.
-  void start(recipients::StartLookup command);
-  void start(recipients::StartDelivery command);
-  void cancel(recipients::DeliveryId id);
+  // Each is answered once, by a hook: perhaps before start() returns, and a look-up perhaps later than it wants.
+  void start(recipients::StartLookup lookup);
+  void start(recipients::StartDelivery delivery);
+  // The delivery's dot does not leave any more, unless it has left.
+  void cancel(recipients::DeliveryId id) { open_.cancel(id); }
 
  private:
-  class LmtpLane;
-  class PolicyLane;
+  template <class T>
+  class Backend;
+  class LmtpBackend;
+  class QuotaStatusBackend;
 
   asio::io_context& io_;
   const Hooks hooks_;
-  Ways ways_;
-  std::shared_ptr<LmtpLane> lmtp_;                     // when there is a server
-  std::shared_ptr<PolicyLane> policy_;                 // likewise
-  std::map<recipients::DeliveryId, bool> deliveries_;  // that are not answered; true: cancelled
+  Settings settings_;
+  std::shared_ptr<LmtpBackend> lmtp_;                 // null: no server is configured
+  std::shared_ptr<QuotaStatusBackend> quota_status_;  // likewise
+  recipients::OpenDeliveries open_;
 };
 
 }  // namespace mailbridge::wires

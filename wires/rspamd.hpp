@@ -1,101 +1,114 @@
-// The wires of scans: from a StartScan to its result, over as many connections to rspamd's servers as that takes, and the probes
-// of those servers. Which server, and whether there is a next try, is decided in rspamd/upstreams.hpp.
+// The rspamd client of both programs: it connects to rspamd's servers and carries the bytes of scans and pings. What is said is
+// decided in rspamd/exchange.hpp and rspamd/ping.hpp; which server is connected to, until when, and what is tried again in
+// rspamd/scan_attempts.hpp; which servers are down and when they are probed in rspamd/upstreams.hpp.
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <functional>
 #include <memory>
 #include <optional>
-#include <random>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
+#include <asio/any_io_executor.hpp>
 #include <asio/awaitable.hpp>
-#include <asio/cancellation_signal.hpp>
-#include <asio/io_context.hpp>
-#include <asio/steady_timer.hpp>
 
 #include "base/conversation.hpp"
 #include "net/connect.hpp"
 #include "net/tls.hpp"
-#include "rspamd/exchange.hpp"
 #include "rspamd/httpcrypt.hpp"
 #include "rspamd/outgoing.hpp"
+#include "rspamd/ping.hpp"
+#include "rspamd/scan.hpp"
+#include "rspamd/scan_attempts.hpp"
 #include "rspamd/upstreams.hpp"
 #include "rspamd/verdict.hpp"
-#include "session/engine.hpp"
 
 namespace mailbridge::wires {
 
-class Scanner {
+class RspamdClient {
  public:
-  struct Hooks {
-    std::function<TimePoint()> now;  // of what follows, so that a recording leads to the same figures
-    // What a recording holds of a scan (docs/transcripts.md): '>' '<' '!' '@'.
-    std::function<void(session::ScanId, char direction, std::string_view bytes, TimePoint)> watch;
-    // `server` is empty when there is but one, and when none was reached. A cancelled scan may not get here.
-    std::function<void(session::ScanId, const rspamd::ScanResult&, std::string_view server, TimePoint)> finished;
-  };
-
   // The same for all servers.
-  struct Ways {
-    Duration connect_timeout;
-    bool compress;
-    std::shared_ptr<const net::TlsContext> tls;  // null when no server wants it
-    std::string tls_name;                        // empty: the server's host
+  struct Settings {
+    Duration connect_timeout = std::chrono::seconds(3);
+    Duration ping_timeout = std::chrono::seconds(5);  // connecting included: a worker answers /ping between two scans
+    bool compress = false;                            // what is scanned
+    std::shared_ptr<const net::TlsContext> tls = {};  // null when no server wants TLS
+    std::string tls_name = {};                        // in the servers' certificates; empty: the server's host
+    bool late_is_unreachable = false;                 // see rspamd::ScanAttempts::Limits
   };
 
-  Scanner(asio::io_context& io, const std::vector<rspamd::Upstream>& upstreams, Ways ways, Hooks hooks);
+  // Each may be empty.
+  struct Hooks {
+    // A server has gone down, or has come up again.
+    std::function<void(const std::string& server, const rspamd::ScanAttempts::Change&)> changed = {};
+    // An attempt has ended: upstreams().next_probe() may be another one.
+    std::function<void()> attempted = {};
+    std::function<double()> random = {};  // from 0 up to 1, for the length of pauses; empty: they are not varied
+  };
 
-  // For scans from now on; those under way go on as they began. What is known of the servers stays if they do.
-  void use(const std::vector<rspamd::Upstream>& upstreams, Ways ways);
+  // What crosses the wire during a scan, for a recording (docs/transcripts.md): '>' '<' '!' '@'.
+  using Watch = std::function<void(char direction, std::string_view bytes)>;
 
-  void start(session::StartScan command);
-  void cancel(session::ScanId id);
+  struct Scanned {
+    rspamd::ScanResult result;
+    std::string tried;      // the server of the last attempt; empty: there was no attempt
+    std::string connected;  // the last server that there was a connection to; empty: there was none to any
+  };
 
-  // Why no mail should be sent to a server (a number of `upstreams`); empty when there is no reason. For --check.
+  // From one server up to Upstreams::max_count.
+  RspamdClient(const asio::any_io_executor& executor, const std::vector<rspamd::Upstream>& upstreams, Settings settings,
+               Hooks hooks);
+
+  bool serves(const std::vector<rspamd::Upstream>& upstreams) const;
+  // For what begins from now on.
+  void use(Settings settings) { settings_ = std::move(settings); }
+
+  // The coroutines below need this until they end. Destroying the awaiting coroutine's context ends them.
+
+  // None when it was cancelled. `watch` may be empty.
+  asio::awaitable<std::optional<Scanned>> scan(rspamd::StartScan job, Watch watch = {});
+
+  // Why no mail should be sent to a server, a number of `upstreams`; empty when nothing speaks against it. For --check.
   asio::awaitable<std::string> fault_of(std::size_t server);
+
+  // Asks a server that Upstreams::take_probe() named, and tells Upstreams what came of it.
+  asio::awaitable<void> probe(std::size_t server);
+
+  std::size_t size() const { return servers_.size(); }
+  rspamd::Upstreams& upstreams() { return upstreams_; }
+
+  // Names can get other addresses at any time. True if a server has a name.
+  bool look_up_names();
 
  private:
   struct Server {
     rspamd::Upstream upstream;
     std::string name;  // for people and recordings
-    std::string host;  // rspamd::host_of()
+    std::string host;  // for the Host header
     net::Target target;
-    std::shared_ptr<const rspamd::httpcrypt::Secret> secret = nullptr;  // with a server that has a key
+    std::shared_ptr<const rspamd::httpcrypt::Secret> secret = nullptr;  // when it has a key, from its first use on
   };
-  // The servers of one configuration, and the ways to them. Scans and probes hold it.
-  struct Pool {
-    Pool(asio::io_context& io, const std::vector<rspamd::Upstream>& from);
-    Ways ways;
-    std::vector<Server> servers;
-    rspamd::Upstreams upstreams;
-    asio::steady_timer probe_due;
-    asio::steady_timer names_due;
+  struct Answer {
+    std::string fault;  // empty: none
+    bool ours = false;  // the server was not asked, for the lack of something of ours
   };
-  using PoolPtr = std::shared_ptr<Pool>;
 
-  // ---- one server: what is spoken with it, and how it is reached
-  static rspamd::Wire wire_to(const Server& server, const Ways& ways);
-  template <class Machine, class Watch>
-  static asio::awaitable<std::optional<net::ConnectError>> talk(Server& server, const Ways& ways, Machine& machine,
-                                                                TimePoint connect_by, Watch watch);
+  rspamd::Wire wire_to(Server& server);
+  template <class Machine, class WatchBytes>
+  asio::awaitable<std::optional<net::ConnectError>> talk(Server& server, Machine& machine, TimePoint connect_by,
+                                                         WatchBytes watch);
+  asio::awaitable<Answer> ask(Server& server, rspamd::Ping::Question question);
+  double random() const { return hooks_.random ? hooks_.random() : 0.5; }
+  void tell(const Server& server, const std::optional<rspamd::ScanAttempts::Change>& change) const;
 
-  asio::awaitable<void> scan(session::StartScan command);
-  asio::awaitable<void> probe(PoolPtr pool, std::size_t server);
-  void report(Pool& pool, std::size_t server, const rspamd::ScanResult& result, TimePoint begun);
-  void await_probe(const PoolPtr& pool);
-  void await_names(const PoolPtr& pool);
-  double random() { return std::uniform_real_distribution<double>(0, 1)(random_); }
-
-  asio::io_context& io_;
-  PoolPtr pool_;
-  std::optional<rspamd::httpcrypt::Key> our_key_;  // secret; made when a server has a key
+  Settings settings_;
   const Hooks hooks_;
-  std::minstd_rand random_{std::random_device{}()};
-  std::unordered_map<session::ScanId, std::shared_ptr<asio::cancellation_signal>> scans_;
+  std::vector<Server> servers_;
+  rspamd::Upstreams upstreams_;
+  std::optional<rspamd::httpcrypt::Key> our_key_;  // secret; from the first use of a server with a key on
 };
 
 }  // namespace mailbridge::wires

@@ -22,7 +22,7 @@ enum class Cuts { whole, lines, bytes };
 struct Talk {
   std::string name;
   Transaction transaction;
-  std::optional<Greeted> reused;
+  std::optional<LhloState> reused;
   std::string script;   // lanes D and T of a transcript; "D! tls" is a handshake that succeeds
   std::string results;  // by recipient, stage and code: "dot250", without a reply "dot!", unknown "dot?"; then "kept" or "stale"
 };
@@ -184,9 +184,9 @@ const std::vector<Recipient> three = {{"a@x"}, {"b@x"}, {"c@x"}};
 const ClientInfo someone = {"192.0.2.1", "mx.example", "ESMTP", "f1e2"};
 const ClientInfo another = {"2001:db8::1", "[IPv6:2001:db8::1]", "SMTP", "a+b=c d"};
 
-const Greeted pipelining = {.pipelining = true};
-const Greeted chunking = {.pipelining = true, .chunking = true};
-const Greeted labelled = {.pipelining = true, .xclient = {"ADDR", "PORT", "HELO", "PROTO", "SESSION"}, .client = someone};
+const LhloState pipelining = {.pipelining = true};
+const LhloState chunking = {.pipelining = true, .chunking = true};
+const LhloState labelled = {.pipelining = true, .xclient = {"ADDR", "PORT", "HELO", "PROTO", "SESSION"}, .client = someone};
 
 std::string lhlo(const std::string& listed) {
   std::string script = "D< LHLO me\\r\nD> 250-x\\r\n";
@@ -375,7 +375,7 @@ D> 250 a\r
 D> 354 go\r
 )" + data_and_dot + ok,
      "dot250 kept"},
-    {"reused and not kept", to({{"a@x"}}), Greeted{}, rset + ok + R"(D< MAIL FROM:<s@x>\r
+    {"reused and not kept", to({{"a@x"}}), LhloState{}, rset + ok + R"(D< MAIL FROM:<s@x>\r
 D> 250 x\r
 D< RCPT TO:<a@x>\r
 D> 550 a\r
@@ -385,9 +385,9 @@ D> 550 a\r
     {"something was waiting", to({{"a@x"}}), pipelining, "D> 250 x\\r\n", "mail! stale"},
     {"the connection had ended", to({{"a@x"}}), pipelining, "D! closed\n", "mail! stale"},
     {"it ended when we spoke", to({{"a@x"}}), pipelining, rset + "D! Connection reset by peer\n", "mail! stale"},
-    {"421 to RSET", to({{"a@x"}}), Greeted{}, rset + "D> 421 gone\\r\n", "mail421 stale"},
-    {"RSET refused", to({{"a@x"}}), Greeted{}, rset + "D> 500 what\\r\n", "mail! stale"},
-    {"no answer is not stale", to({{"a@x"}}), Greeted{}, rset + "D! timed_out\n", "mail!"},
+    {"421 to RSET", to({{"a@x"}}), LhloState{}, rset + "D> 421 gone\\r\n", "mail421 stale"},
+    {"RSET refused", to({{"a@x"}}), LhloState{}, rset + "D> 500 what\\r\n", "mail! stale"},
+    {"no answer is not stale", to({{"a@x"}}), LhloState{}, rset + "D! timed_out\n", "mail!"},
     {"closed within the mail", to({{"a@x"}}), chunking, rset + R"(D< MAIL FROM:<s@x>\r
 D< RCPT TO:<a@x>\r
 D> 250 x\r
@@ -592,7 +592,7 @@ D> 503 x\r
     {"a server keeps the name that the next client has not", for_client({"192.0.2.9", "", "ESMTP", "1"}, to({{"a@x"}})), labelled,
      "", "mail! stale"},
 
-    {"XCLIENT is not listed any more", for_client(another, to({{"a@x"}})), Greeted{.pipelining = true, .client = someone}, "",
+    {"XCLIENT is not listed any more", for_client(another, to({{"a@x"}})), LhloState{.pipelining = true, .client = someone}, "",
      "mail! stale"},
 
     // ORCPT
@@ -641,7 +641,8 @@ D< RCPT TO:<a@x>\r
 D> 501 what\r
 )" + quit,
      "rcpt501"},
-    {"several are not tried", to({{"a@x", "A@x"}, {"b@x", "B@x"}}), Greeted{.chunking = true}, rset + ok + R"(D< MAIL FROM:<s@x>\r
+    {"several are not tried", to({{"a@x", "A@x"}, {"b@x", "B@x"}}), LhloState{.chunking = true},
+     rset + ok + R"(D< MAIL FROM:<s@x>\r
 D> 250 x\r
 D< RCPT TO:<a@x>\r
 D> 550 a\r
@@ -649,14 +650,14 @@ D< RCPT TO:<b@x>\r
 D> 550 a\r
 )" + quit,
      "rcpt550 rcpt550"},
-    {"it is not tried again", to({{"a@x", "A@x"}}), Greeted{.orcpt_refused = true}, rset + ok + R"(D< MAIL FROM:<s@x>\r
+    {"it is not tried again", to({{"a@x", "A@x"}}), LhloState{.orcpt_refused = true}, rset + ok + R"(D< MAIL FROM:<s@x>\r
 D> 250 x\r
 D< RCPT TO:<a@x>\r
 D> 550 a\r
 )" + quit,
      "rcpt550"},
     {"not for a probe, nor what is not ASCII, nor what is endless", to({{"a@x", "\xc3\xa4@x"}, {"b@x", std::string(500, 'b')}}),
-     Greeted{.dsn = true}, rset + ok + R"(D< MAIL FROM:<s@x>\r
+     LhloState{.dsn = true}, rset + ok + R"(D< MAIL FROM:<s@x>\r
 D> 250 x\r
 D< RCPT TO:<a@x>\r
 D> 550 a\r
@@ -678,7 +679,7 @@ D> 550 a\r
      {},
      greeting("STARTTLS") + "D< STARTTLS\\r\nD> 220 go\\r\nD! certificate verify failed\n",
      "lhlo!"},
-    {"under TLS already", with_tls(to({{"a@x"}})), Greeted{.tls = true}, rset + ok + R"(D< MAIL FROM:<s@x>\r
+    {"under TLS already", with_tls(to({{"a@x"}})), LhloState{.tls = true}, rset + ok + R"(D< MAIL FROM:<s@x>\r
 D> 250 x\r
 D< RCPT TO:<a@x>\r
 D> 550 a\r
@@ -741,7 +742,7 @@ bool done(Client& client) { return std::holds_alternative<Done>(client.next(t0))
 // One recipient, and all but the dot has left.
 struct BeforeDot {
   Client client;
-  explicit BeforeDot(Transaction transaction = to({{"a@x"}}), const Greeted& reused = pipelining)
+  explicit BeforeDot(Transaction transaction = to({{"a@x"}}), const LhloState& reused = pipelining)
       : client(std::move(transaction), patience(), reused) {
     said(client);
     client.receive("250 x\r\n250 x\r\n250 a\r\n");
@@ -773,8 +774,8 @@ TEST(Client, TheEndOfTheChunkWaitsForPermission) {
 }
 
 TEST(Client, WhatIsNotPermittedDoesNotLeave) {
-  for (const Greeted& greeted : {pipelining, chunking}) {
-    BeforeDot dot(to({{"a@x"}}), greeted);
+  for (const LhloState& state : {pipelining, chunking}) {
+    BeforeDot dot(to({{"a@x"}}), state);
     dot.client.permit_dot("not wanted any more");
     EXPECT_EQ(said(dot.client), "");
     EXPECT_TRUE(done(dot.client));
@@ -784,13 +785,13 @@ TEST(Client, WhatIsNotPermittedDoesNotLeave) {
 }
 
 TEST(Client, AMailThatCannotBeReadIsNotEnded) {
-  for (const Greeted& greeted : {pipelining, chunking}) {
+  for (const LhloState& state : {pipelining, chunking}) {
     const auto unreadable = std::make_shared<mail::Message>();
     unreadable->append_line("S: x");
     unreadable->fail(std::make_error_code(std::errc::io_error));
     Transaction transaction = to({{"a@x"}});
     transaction.mail.message = unreadable;
-    BeforeDot dot(std::move(transaction), greeted);
+    BeforeDot dot(std::move(transaction), state);
     EXPECT_FALSE(dot.client.before_dot());
     EXPECT_TRUE(done(dot.client));
     EXPECT_EQ(dot.client.outcome(0).failure, "the mail cannot be read again");
@@ -850,13 +851,12 @@ TEST(Client, WhatIsKeptOfAConnection) {
   said(client);
   client.receive("250 x\r\n250 a\r\n250 reset\r\n");
   EXPECT_TRUE(done(client));
-  const auto greeted = client.reusable();
-  ASSERT_TRUE(greeted);
-  EXPECT_EQ(greeted->client, (ClientInfo{"192.0.2.1", "", "", ""}));
-  EXPECT_EQ(greeted->xclient, (std::vector<std::string>{"ADDR", "HELO"}));
-  EXPECT_TRUE(greeted->pipelining && greeted->eightbitmime && greeted->size && greeted->dsn && greeted->chunking &&
-              greeted->smtputf8);
-  EXPECT_FALSE(greeted->starttls || greeted->tls || greeted->orcpt_refused);
+  const auto state = client.reusable();
+  ASSERT_TRUE(state);
+  EXPECT_EQ(state->client, (ClientInfo{"192.0.2.1", "", "", ""}));
+  EXPECT_EQ(state->xclient, (std::vector<std::string>{"ADDR", "HELO"}));
+  EXPECT_TRUE(state->pipelining && state->eightbitmime && state->size && state->dsn && state->chunking && state->smtputf8);
+  EXPECT_FALSE(state->starttls || state->tls || state->orcpt_refused);
 }
 
 TEST(Client, AskingTwiceAnswersTheSame) {

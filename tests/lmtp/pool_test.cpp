@@ -25,9 +25,9 @@ class PoolTest : public testing::Test {
 };
 
 TEST_F(PoolTest, ServesInTurnAndNoMoreThanItsCount) {
-  const auto a = pool.wait(Errand::brief);
-  const auto b = pool.wait(Errand::brief);
-  const auto c = pool.wait(Errand::brief);
+  const auto a = pool.wait(Purpose::lookup);
+  const auto b = pool.wait(Purpose::lookup);
+  const auto c = pool.wait(Purpose::lookup);
   EXPECT_EQ(turn(), a);
   EXPECT_FALSE(last->connection);
   EXPECT_EQ(turn(), b);
@@ -40,23 +40,23 @@ TEST_F(PoolTest, ServesInTurnAndNoMoreThanItsCount) {
 }
 
 TEST_F(PoolTest, TheConnectionUsedLastIsUsedAgain) {
-  const auto a = pool.wait(Errand::brief);
-  const auto b = pool.wait(Errand::brief);
+  const auto a = pool.wait(Purpose::lookup);
+  const auto b = pool.wait(Purpose::lookup);
   turn();
   turn();
   pool.give_back(b, 2, true, now);
   pool.give_back(a, 1, true, now);
-  pool.wait(Errand::brief);
+  pool.wait(Purpose::lookup);
   turn();
   EXPECT_EQ(last->connection, 1);
   EXPECT_EQ(pool.idle(), 1U);
 }
 
-TEST_F(PoolTest, LengthyErrandsLeaveOneConnectionToBriefOnes) {
-  const auto mail = pool.wait(Errand::lengthy);
-  const auto another = pool.wait(Errand::lengthy);
-  const auto look_up = pool.wait(Errand::brief);
-  const auto next_one = pool.wait(Errand::brief);
+TEST_F(PoolTest, DeliveriesLeaveOneConnectionToLookups) {
+  const auto mail = pool.wait(Purpose::delivery);
+  const auto another = pool.wait(Purpose::delivery);
+  const auto look_up = pool.wait(Purpose::lookup);
+  const auto next_one = pool.wait(Purpose::lookup);
   EXPECT_EQ(turn(), mail);
   EXPECT_EQ(turn(), look_up) << "the other mail waits for the first one to end";
   EXPECT_EQ(turn(), 0U);
@@ -66,13 +66,13 @@ TEST_F(PoolTest, LengthyErrandsLeaveOneConnectionToBriefOnes) {
   EXPECT_EQ(turn(), another);
 }
 
-TEST_F(PoolTest, BriefErrandsDoNotOvertakeALengthyOneThatMayGo) {
-  const auto a = pool.wait(Errand::brief);
-  const auto b = pool.wait(Errand::brief);
+TEST_F(PoolTest, LookupsDoNotOvertakeADeliveryThatMayGo) {
+  const auto a = pool.wait(Purpose::lookup);
+  const auto b = pool.wait(Purpose::lookup);
   turn();
   turn();
-  const auto mail = pool.wait(Errand::lengthy);
-  pool.wait(Errand::brief);
+  const auto mail = pool.wait(Purpose::delivery);
+  pool.wait(Purpose::lookup);
   pool.end(a);
   EXPECT_EQ(turn(), mail);
   pool.end(b);
@@ -80,9 +80,9 @@ TEST_F(PoolTest, BriefErrandsDoNotOvertakeALengthyOneThatMayGo) {
 }
 
 TEST_F(PoolTest, OneConnectionIsForBoth) {
-  pool.use({.count = 1});
-  const auto mail = pool.wait(Errand::lengthy);
-  const auto look_up = pool.wait(Errand::brief);
+  pool.set_limits({.count = 1});
+  const auto mail = pool.wait(Purpose::delivery);
+  const auto look_up = pool.wait(Purpose::lookup);
   EXPECT_EQ(turn(), mail);
   EXPECT_EQ(turn(), 0U);
   pool.end(mail);
@@ -90,15 +90,15 @@ TEST_F(PoolTest, OneConnectionIsForBoth) {
 }
 
 TEST_F(PoolTest, WhoNoLongerWaitsHasNoTurn) {
-  const auto a = pool.wait(Errand::brief);
-  const auto b = pool.wait(Errand::lengthy);
+  const auto a = pool.wait(Purpose::lookup);
+  const auto b = pool.wait(Purpose::delivery);
   pool.end(a);
   EXPECT_EQ(turn(), b);
   EXPECT_EQ(turn(), 0U);
 }
 
 TEST_F(PoolTest, AnIdleConnectionIsClosedAfterAWhile) {
-  const auto a = pool.wait(Errand::brief);
+  const auto a = pool.wait(Purpose::lookup);
   turn();
   EXPECT_EQ(pool.next_expiry(), std::nullopt);
   pool.give_back(a, 1, true, now);
@@ -113,37 +113,37 @@ TEST_F(PoolTest, AnIdleConnectionIsClosedAfterAWhile) {
 TEST_F(PoolTest, AConnectionIsNotKeptForEver) {
   bool fresh = true;
   for (const bool kept : {true, true, false}) {  // three uses
-    const auto ticket = pool.wait(Errand::brief);
+    const auto ticket = pool.wait(Purpose::lookup);
     turn();
     EXPECT_EQ(last->connection.has_value(), !fresh);
     EXPECT_EQ(last->keep, kept);
     if (kept) pool.give_back(ticket, 1, std::exchange(fresh, false), now);
     else pool.end(ticket);
   }
-  const auto ticket = pool.wait(Errand::brief);
+  const auto ticket = pool.wait(Purpose::lookup);
   turn();
   pool.give_back(ticket, 2, true, now);
   now += minutes(10);  // however it was used meanwhile
-  pool.wait(Errand::brief);
+  pool.wait(Purpose::lookup);
   turn();
   EXPECT_EQ(last->connection, 2);
   EXPECT_FALSE(last->keep);
 }
 
 TEST_F(PoolTest, AgeCountsFromTheConnectionThatReplacedAStaleOne) {
-  auto ticket = pool.wait(Errand::brief);
+  auto ticket = pool.wait(Purpose::lookup);
   turn();
   pool.give_back(ticket, 1, true, now);
   now += minutes(9);
-  ticket = pool.wait(Errand::brief);
+  ticket = pool.wait(Purpose::lookup);
   turn();
   pool.give_back(ticket, 2, true, now);
   EXPECT_EQ(pool.next_expiry(), now + seconds(60));
 }
 
 TEST_F(PoolTest, IdleOnesCanBeTakenAtOnce) {
-  const auto a = pool.wait(Errand::brief);
-  const auto b = pool.wait(Errand::brief);
+  const auto a = pool.wait(Purpose::lookup);
+  const auto b = pool.wait(Purpose::lookup);
   turn();
   turn();
   pool.give_back(a, 1, true, now);
@@ -153,14 +153,14 @@ TEST_F(PoolTest, IdleOnesCanBeTakenAtOnce) {
 }
 
 TEST_F(PoolTest, FewerThanBefore) {
-  const auto a = pool.wait(Errand::brief);
-  const auto b = pool.wait(Errand::brief);
+  const auto a = pool.wait(Purpose::lookup);
+  const auto b = pool.wait(Purpose::lookup);
   turn();
   turn();
   pool.give_back(a, 1, true, now);
-  pool.use({.count = 1});
+  pool.set_limits({.count = 1});
   EXPECT_EQ(pool.take_expired(now), std::vector<int>{1});
-  pool.wait(Errand::brief);
+  pool.wait(Purpose::lookup);
   EXPECT_EQ(turn(), 0U);
   pool.end(b);
   EXPECT_NE(turn(), 0U);

@@ -240,5 +240,51 @@ TEST(QuotaStatusTest, Endings) {
   }
 }
 
+// A question that ended, or was answered.
+QuotaStatus ended(const std::string& reply) {
+  Asked asked;
+  if (reply.empty()) asked.question.end({Ending::Kind::closed});
+  else asked.question.receive(reply);
+  return asked.question;
+}
+
+TEST(QuotaAttempts, AKeptConnectionIsUsedFirst) {
+  QuotaAttempts attempts(true);
+  EXPECT_EQ(attempts.next(), QuotaAttempts::Next::use_kept);
+  attempts.ended(ended("action=DUNNO\n\n"));
+  EXPECT_EQ(attempts.next(), QuotaAttempts::Next::done);
+  EXPECT_EQ(attempts.result().mailbox, Mailbox::known);
+  EXPECT_FALSE(attempts.fresh());
+}
+
+TEST(QuotaAttempts, AStaleConnectionIsReplacedOnce) {
+  QuotaAttempts attempts(true);
+  attempts.ended(ended(""));
+  EXPECT_EQ(attempts.next(), QuotaAttempts::Next::connect);
+  EXPECT_TRUE(attempts.fresh());
+  attempts.ended(ended(""));
+  EXPECT_EQ(attempts.next(), QuotaAttempts::Next::done);
+  EXPECT_EQ(attempts.result().why, "quota-status closed the connection");
+}
+
+TEST(QuotaAttempts, ANewConnectionIsNoReasonForAnother) {
+  QuotaAttempts attempts(false);
+  EXPECT_EQ(attempts.next(), QuotaAttempts::Next::connect);
+  attempts.ended(ended(""));
+  EXPECT_EQ(attempts.next(), QuotaAttempts::Next::done);
+  EXPECT_TRUE(attempts.fresh());
+}
+
+TEST(QuotaAttempts, NobodyThere) {
+  for (const bool ours : {true, false}) {
+    QuotaAttempts attempts(false);
+    attempts.not_connected("Connection refused", ours);
+    EXPECT_EQ(attempts.next(), QuotaAttempts::Next::done);
+    EXPECT_EQ(attempts.result().mailbox, Mailbox::unsure);
+    EXPECT_EQ(attempts.result().why, "quota-status: cannot connect: Connection refused");
+    EXPECT_EQ(attempts.result().ours, ours);
+  }
+}
+
 }  // namespace
 }  // namespace mailbridge::recipients

@@ -21,7 +21,7 @@ EDGES = {
     "session": "base mail rspamd lmtp smtpd policy recipients",
     "net": "base platform",
     "options": "base lmtp",
-    "wires": "base mail rspamd lmtp recipients session net platform",
+    "wires": "base mail rspamd lmtp recipients net platform",
     "filter": "base platform mail rspamd lmtp smtpd policy recipients session net options wires",
     "agent": "base platform mail rspamd lmtp policy net options wires",
 }

@@ -57,6 +57,7 @@ class Planted(unittest.TestCase):
             ("platform/spool.cpp", "#include <sys/syscall.h>"),
             ("mail/message.cpp", '#include "platform/system/plain.hpp"'),
             ("lmtp/client.hpp", '#include "wires/lmtp.hpp"'),
+            ("wires/scanner.hpp", '#include "session/engine.hpp"'),
             ("filter/app.cpp", '#include "agent/agent.hpp"'),
             ("agent/agent.cpp", '#include "session/engine.hpp"'),
             ("session/engine.cpp", '#include "platform/platform.hpp"'),

@@ -388,7 +388,7 @@ class Player {
     return &found->second.attempts[scan.attempt - 1];
   }
 
-  // As filter/scanner does it; but which servers are up is not known here, so a recording names the one that was tried.
+  // As wires/rspamd.cpp does it; but which servers are up is not known here, so a recording names the one that was tried.
   void begin_attempt(unsigned number, Scan& scan) {
     const auto chosen = scan.attempts.next(upstreams_);
     if (!chosen) {

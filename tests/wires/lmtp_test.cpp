@@ -53,34 +53,34 @@ lmtp::Transaction transaction() {
 }
 
 struct Conversations {
-  Servers::Talk run(const std::vector<std::string>& endpoints, Servers::Hooks more = {}, Duration time = seconds(20)) {
+  LmtpClient::Result run(const std::vector<std::string>& endpoints, LmtpClient::Hooks more = {}, Duration time = seconds(20)) {
     std::vector<Endpoint> parsed;
     for (const std::string& endpoint : endpoints) parsed.push_back(*parse_lmtp_endpoint(endpoint));
-    Servers servers(io.get_executor(), parsed, ways);
-    return run(servers, std::move(more), time);
+    LmtpClient client(io.get_executor(), parsed, settings);
+    return run(client, std::move(more), time);
   }
-  Servers::Talk run(Servers& servers, Servers::Hooks hooks = {}, Duration time = seconds(20),
-                    std::unique_ptr<Servers::Connection> kept = {}) {
+  LmtpClient::Result run(LmtpClient& client, LmtpClient::Hooks hooks = {}, Duration time = seconds(20),
+                         std::unique_ptr<LmtpClient::Connection> kept = {}) {
     hooks.changed = [this](const std::string& server, std::string_view why) {
       changes.push_back(server + (why.empty() ? " up" : ": " + std::string(why)));
     };
-    Servers::Talk talk;
+    LmtpClient::Result result;
     const TimePoint now = Clock::now();
     lmtp::Transaction wanted = transaction();
     wanted.keep = keep;
     asio::co_spawn(io,
-                   servers.talk(std::move(wanted), {.dot_by = now + time, .reply_by = now + 2 * time}, hooks, std::move(kept)),
-                   [&](const std::exception_ptr& thrown, Servers::Talk ended) {
+                   client.transact(std::move(wanted), {.dot_by = now + time, .reply_by = now + 2 * time}, hooks, std::move(kept)),
+                   [&](const std::exception_ptr& thrown, LmtpClient::Result ended) {
                      if (thrown) std::rethrow_exception(thrown);
-                     talk = std::move(ended);
+                     result = std::move(ended);
                    });
     io.run();
     io.restart();
-    return talk;
+    return result;
   }
 
   asio::io_context io;
-  Ways ways;
+  LmtpClient::Settings settings;
   bool keep = false;
   std::vector<std::string> changes;
 };
@@ -89,11 +89,11 @@ TEST(Wire, Delivers) {
   for (const auto kind : {ScriptedServer::Kind::local, ScriptedServer::Kind::tcp}) {
     ScriptedServer server(deliver, kind);
     Conversations conversations;
-    const Servers::Talk talk = conversations.run({server.endpoint()});
+    const LmtpClient::Result result = conversations.run({server.endpoint()});
     EXPECT_EQ(server.finish(), "");
-    ASSERT_EQ(talk.outcomes.size(), 1U);
-    EXPECT_TRUE(talk.outcomes[0].delivered());
-    EXPECT_EQ(talk.server, to_string(*parse_lmtp_endpoint(server.endpoint())));
+    ASSERT_EQ(result.outcomes.size(), 1U);
+    EXPECT_TRUE(result.outcomes[0].delivered());
+    EXPECT_EQ(result.server, to_string(*parse_lmtp_endpoint(server.endpoint())));
     EXPECT_TRUE(conversations.changes.empty());
   }
 }
@@ -102,14 +102,14 @@ TEST(Wire, Delivers) {
 TEST(Wire, WhatWeAreShortOfIsNoFaultOfAServer) {
   ScriptedServer server(deliver, ScriptedServer::Kind::tcp);
   Conversations conversations;
-  conversations.ways.source = asio::ip::make_address("192.0.2.1");
+  conversations.settings.source = asio::ip::make_address("192.0.2.1");
   const std::string failure = "cannot connect, by this host's own fault: Cannot assign requested address";
   for (const std::vector<std::string>& endpoints : {std::vector<std::string>{server.endpoint()}, {server.endpoint(), "/none"}}) {
-    const Servers::Talk talk = conversations.run(endpoints);
-    ASSERT_EQ(talk.outcomes.size(), 1U);
-    EXPECT_TRUE(talk.outcomes[0].ours) << "that the other one is not there says nothing about both";
-    EXPECT_EQ(talk.outcomes[0].failure, failure);
-    EXPECT_EQ(talk.server, server.endpoint());
+    const LmtpClient::Result result = conversations.run(endpoints);
+    ASSERT_EQ(result.outcomes.size(), 1U);
+    EXPECT_TRUE(result.outcomes[0].ours) << "that the other one is not there says nothing about both";
+    EXPECT_EQ(result.outcomes[0].failure, failure);
+    EXPECT_EQ(result.server, server.endpoint());
   }
   EXPECT_EQ(conversations.changes,
             std::vector<std::string>{"unix:/none: no such socket: is Dovecot running, and does it listen for LMTP there?"});
@@ -160,11 +160,11 @@ TEST(Wire, TheNextServerIsAskedWhenThisOneIsNotThere) {
     ScriptedServer first(row.script);
     ScriptedServer second(deliver);
     Conversations conversations;
-    const Servers::Talk talk = conversations.run({first.endpoint(), second.endpoint()});
+    const LmtpClient::Result result = conversations.run({first.endpoint(), second.endpoint()});
     first.finish();
     EXPECT_EQ(second.finish(), "");
-    EXPECT_TRUE(talk.outcomes[0].delivered());
-    EXPECT_EQ(talk.server, "unix:" + second.endpoint());
+    EXPECT_TRUE(result.outcomes[0].delivered());
+    EXPECT_EQ(result.server, "unix:" + second.endpoint());
   }
 }
 
@@ -214,13 +214,13 @@ TEST(Wire, NoOtherServerIsAskedAfterAVerdictOrTheDot) {
     ScriptedServer first(row.script);
     ScriptedServer second(deliver);
     Conversations conversations;
-    const Servers::Talk talk = conversations.run({first.endpoint(), second.endpoint()});
+    const LmtpClient::Result result = conversations.run({first.endpoint(), second.endpoint()});
     EXPECT_EQ(first.finish(), "");
     second.finish();
     EXPECT_TRUE(second.heard().empty());
-    EXPECT_EQ(talk.outcomes[0].stage, row.stage);
-    EXPECT_EQ(talk.outcomes[0].unknown, row.unknown);
-    EXPECT_FALSE(talk.outcomes[0].delivered());
+    EXPECT_EQ(result.outcomes[0].stage, row.stage);
+    EXPECT_EQ(result.outcomes[0].unknown, row.unknown);
+    EXPECT_FALSE(result.outcomes[0].delivered());
   }
 }
 
@@ -232,13 +232,13 @@ TEST(Wire, ADotThatIsNotPermittedIsNoReasonToAskAnotherServer) {
     peer.wait_for_close();
   });
   ScriptedServer second(deliver);
-  Servers::Hooks hooks;
+  LmtpClient::Hooks hooks;
   hooks.refusal = [] { return std::string("not wanted any more"); };
-  const Servers::Talk talk = Conversations().run({first.endpoint(), second.endpoint()}, hooks);
+  const LmtpClient::Result result = Conversations().run({first.endpoint(), second.endpoint()}, hooks);
   EXPECT_EQ(first.finish(), "");
   second.finish();
   EXPECT_TRUE(second.heard().empty());
-  EXPECT_EQ(talk.outcomes[0].failure, "not wanted any more");
+  EXPECT_EQ(result.outcomes[0].failure, "not wanted any more");
 }
 
 // Dovecot with all its processes busy: connect(2) succeeds, and that is all.
@@ -246,11 +246,11 @@ TEST(Wire, AServerThatAcceptsAndStaysSilentLeavesTimeForTheNext) {
   ScriptedServer first([](Peer& peer) { peer.wait_for_close(); });
   ScriptedServer second(deliver);
   Conversations conversations;
-  conversations.ways.connect_timeout = std::chrono::milliseconds(200);
-  const Servers::Talk talk = conversations.run({first.endpoint(), second.endpoint()}, {}, seconds(2));
+  conversations.settings.connect_timeout = std::chrono::milliseconds(200);
+  const LmtpClient::Result result = conversations.run({first.endpoint(), second.endpoint()}, {}, seconds(2));
   EXPECT_EQ(first.finish(), "");
   EXPECT_EQ(second.finish(), "");
-  EXPECT_TRUE(talk.outcomes[0].delivered());
+  EXPECT_TRUE(result.outcomes[0].delivered());
   EXPECT_EQ(conversations.changes, std::vector<std::string>{"unix:" + first.endpoint() + ": no reply in time"});
 }
 
@@ -261,11 +261,11 @@ TEST(Wire, WhoTookAllTheTimeIsTheReason) {
   });
   ScriptedServer second(deliver);
   Conversations conversations;
-  const Servers::Talk talk = conversations.run({first.endpoint(), second.endpoint()}, {}, std::chrono::milliseconds(300));
+  const LmtpClient::Result result = conversations.run({first.endpoint(), second.endpoint()}, {}, std::chrono::milliseconds(300));
   second.finish();
   EXPECT_TRUE(second.heard().empty());
-  EXPECT_EQ(talk.outcomes[0].stage, lmtp::Stage::mail);
-  EXPECT_EQ(talk.server, "unix:" + first.endpoint());
+  EXPECT_EQ(result.outcomes[0].stage, lmtp::Stage::mail);
+  EXPECT_EQ(result.server, "unix:" + first.endpoint());
 }
 
 TEST(Wire, AServerThatFailedIsTriedAfterTheOthersForAWhile) {
@@ -273,15 +273,16 @@ TEST(Wire, AServerThatFailedIsTriedAfterTheOthersForAWhile) {
   Conversations conversations;
   const std::string nowhere = "/nonexistent/lmtp";
   ScriptedServer second(deliver);
-  Servers servers(conversations.io.get_executor(), {*parse_lmtp_endpoint(nowhere), *parse_lmtp_endpoint(second.endpoint())}, {});
-  EXPECT_TRUE(conversations.run(servers).outcomes[0].delivered());
+  LmtpClient client(conversations.io.get_executor(), {*parse_lmtp_endpoint(nowhere), *parse_lmtp_endpoint(second.endpoint())},
+                    {});
+  EXPECT_TRUE(conversations.run(client).outcomes[0].delivered());
   EXPECT_EQ(conversations.changes.size(), 1U);
-  EXPECT_TRUE(conversations.run(servers).outcomes[0].delivered());
+  EXPECT_TRUE(conversations.run(client).outcomes[0].delivered());
   EXPECT_EQ(conversations.changes.size(), 1U) << "it was tried again";
   second.finish();
-  const Servers::Talk talk = conversations.run(servers);  // both fail: the one that is left alone is tried, too
-  EXPECT_EQ(talk.outcomes[0].stage, lmtp::Stage::connect);
-  EXPECT_EQ(talk.server, "unix:" + nowhere);
+  const LmtpClient::Result result = conversations.run(client);  // both fail: the one that is left alone is tried, too
+  EXPECT_EQ(result.outcomes[0].stage, lmtp::Stage::connect);
+  EXPECT_EQ(result.server, "unix:" + nowhere);
 }
 
 TEST(Wire, AServerThatIsBackIsNoted) {
@@ -290,9 +291,9 @@ TEST(Wire, AServerThatIsBackIsNoted) {
     if (++count > 1) deliver(peer);
   });
   Conversations conversations;
-  Servers servers(conversations.io.get_executor(), {*parse_lmtp_endpoint(server.endpoint())}, {});
-  EXPECT_EQ(conversations.run(servers).outcomes[0].stage, lmtp::Stage::banner);
-  EXPECT_TRUE(conversations.run(servers).outcomes[0].delivered());
+  LmtpClient client(conversations.io.get_executor(), {*parse_lmtp_endpoint(server.endpoint())}, {});
+  EXPECT_EQ(conversations.run(client).outcomes[0].stage, lmtp::Stage::banner);
+  EXPECT_TRUE(conversations.run(client).outcomes[0].delivered());
   const std::string name = "unix:" + server.endpoint();
   EXPECT_EQ(conversations.changes, (std::vector<std::string>{name + ": the server closed the connection", name + " up"}));
 }
@@ -301,7 +302,7 @@ class WireTls : public testing::Test {
  protected:
   WireTls() {
     authority.issue(certificate, "lmtp", {.names = "IP:127.0.0.1,DNS:mail.example.net"});
-    conversations.ways.tls = net::TlsContext::load({.ca_file = authority.file()}).value();
+    conversations.settings.tls = net::TlsContext::load({.ca_file = authority.file()}).value();
   }
 
   void offer_starttls(Peer& peer) {
@@ -331,19 +332,19 @@ TEST_F(WireTls, FromTheFirstByte) {
         deliver(peer);
       },
       ScriptedServer::Kind::tcp);
-  conversations.ways.starttls = true;  // has nothing to do with this server
-  const Servers::Talk talk = conversations.run({"lmtps://" + server.endpoint()});
+  conversations.settings.starttls = true;  // has nothing to do with this server
+  const LmtpClient::Result result = conversations.run({"lmtps://" + server.endpoint()});
   EXPECT_EQ(server.finish(), "");
-  EXPECT_TRUE(talk.outcomes[0].delivered());
+  EXPECT_TRUE(result.outcomes[0].delivered());
 }
 
 TEST_F(WireTls, AfterStarttls) {
-  conversations.ways.starttls = true;
+  conversations.settings.starttls = true;
   ScriptedServer tcp([&](Peer& peer) { deliver_after_starttls(peer); }, ScriptedServer::Kind::tcp);
   EXPECT_TRUE(conversations.run({tcp.endpoint()}).outcomes[0].delivered());
   EXPECT_EQ(tcp.finish(), "");
   ScriptedServer local([&](Peer& peer) { deliver_after_starttls(peer); });
-  conversations.ways.tls_name = "mail.example.net";
+  conversations.settings.tls_name = "mail.example.net";
   EXPECT_TRUE(conversations.run({local.endpoint()}).outcomes[0].delivered());
   EXPECT_EQ(local.finish(), "");
 }
@@ -360,7 +361,7 @@ TEST_F(WireTls, OnlyWhenAskedFor) {
 }
 
 TEST_F(WireTls, NothingIsSaidToAServerThatCannotBeTrusted) {
-  conversations.ways.starttls = true;
+  conversations.settings.starttls = true;
   struct Row {
     const char* what;
     std::string scheme;
@@ -391,10 +392,10 @@ TEST_F(WireTls, NothingIsSaidToAServerThatCannotBeTrusted) {
   for (const Row& row : rows) {
     SCOPED_TRACE(row.what);
     ScriptedServer server(row.script, ScriptedServer::Kind::tcp);
-    conversations.ways.tls_name = row.name;
-    const Servers::Talk talk = conversations.run({row.scheme + server.endpoint()});
+    conversations.settings.tls_name = row.name;
+    const LmtpClient::Result result = conversations.run({row.scheme + server.endpoint()});
     server.finish();
-    EXPECT_EQ(talk.outcomes[0].failure.substr(0, row.failure.size()), row.failure);
+    EXPECT_EQ(result.outcomes[0].failure.substr(0, row.failure.size()), row.failure);
     ASSERT_EQ(server.heard().size(), 1U);
     if (row.scheme.empty()) {
       EXPECT_EQ(server.heard()[0].substr(0, row.heard.size()), row.heard);
@@ -405,7 +406,7 @@ TEST_F(WireTls, NothingIsSaidToAServerThatCannotBeTrusted) {
 
 TEST_F(WireTls, ANameIsNeeded) {
   ScriptedServer server([&](Peer& peer) { offer_starttls(peer); });
-  conversations.ways.starttls = true;
+  conversations.settings.starttls = true;
   EXPECT_EQ(conversations.run({server.endpoint()}).outcomes[0].failure,
             "TLS: there is no name to verify the server's certificate by");
 }
@@ -414,8 +415,8 @@ TEST_F(WireTls, ANameIsNeeded) {
 class WireReuse : public testing::Test {
  protected:
   WireReuse() { conversations.keep = true; }
-  Servers::Talk run(Servers& servers, std::unique_ptr<Servers::Connection> kept) {
-    return conversations.run(servers, {}, seconds(20), std::move(kept));
+  LmtpClient::Result run(LmtpClient& client, std::unique_ptr<LmtpClient::Connection> kept) {
+    return conversations.run(client, {}, seconds(20), std::move(kept));
   }
 
   Conversations conversations;
@@ -436,15 +437,15 @@ TEST_F(WireReuse, TwoTransactionsOverOneConnection) {
     deliver_kept(peer, "250 OK\r\n");
     peer.wait_for_close();
   });
-  Servers servers(conversations.io.get_executor(), {*parse_lmtp_endpoint(server.endpoint())}, {});
-  Servers::Talk first = run(servers, {});
+  LmtpClient client(conversations.io.get_executor(), {*parse_lmtp_endpoint(server.endpoint())}, {});
+  LmtpClient::Result first = run(client, {});
   ASSERT_TRUE(first.kept);
-  Servers::Talk second = run(servers, std::move(first.kept));
+  LmtpClient::Result second = run(client, std::move(first.kept));
   EXPECT_TRUE(second.outcomes[0].delivered());
   ASSERT_TRUE(second.kept);
   EXPECT_TRUE(first.fresh);
   EXPECT_FALSE(second.fresh);
-  Servers::leave(*second.kept);
+  LmtpClient::quit(*second.kept);
   second.kept.reset();
   EXPECT_EQ(server.finish(), "");
   ASSERT_EQ(server.heard().size(), 1U);
@@ -481,11 +482,11 @@ TEST_F(WireReuse, AServerThatLeftInBetweenIsConnectedToOnceMore) {
       kept.get_future().wait();
       row.after(peer);
     });
-    Servers servers(conversations.io.get_executor(), {*parse_lmtp_endpoint(server.endpoint())}, {});
-    Servers::Talk first = run(servers, {});
+    LmtpClient client(conversations.io.get_executor(), {*parse_lmtp_endpoint(server.endpoint())}, {});
+    LmtpClient::Result first = run(client, {});
     EXPECT_TRUE(first.kept);
     kept.set_value();
-    const Servers::Talk second = run(servers, std::move(first.kept));
+    const LmtpClient::Result second = run(client, std::move(first.kept));
     EXPECT_TRUE(second.outcomes[0].delivered()) << second.outcomes[0].failure;
     EXPECT_TRUE(second.fresh);
     server.finish();
@@ -505,10 +506,10 @@ TEST_F(WireReuse, WhatWasSaidInBetweenIsNoAnswer) {
     said = true;
     peer.wait_for_close();
   });
-  Servers servers(conversations.io.get_executor(), {*parse_lmtp_endpoint(server.endpoint())}, {});
-  Servers::Talk first = run(servers, {});
+  LmtpClient client(conversations.io.get_executor(), {*parse_lmtp_endpoint(server.endpoint())}, {});
+  LmtpClient::Result first = run(client, {});
   while (!said) std::this_thread::yield();
-  const Servers::Talk second = run(servers, std::move(first.kept));
+  const LmtpClient::Result second = run(client, std::move(first.kept));
   EXPECT_TRUE(second.outcomes[0].delivered()) << second.outcomes[0].failure;
   EXPECT_EQ(server.finish(), "");
   EXPECT_EQ(connections, 2);
@@ -524,9 +525,9 @@ TEST_F(WireReuse, NoReconnectAfterTheDot) {
     peer.say("250 OK\r\n250 OK\r\n250 OK\r\n354 OK\r\n");
     peer.hear_until(".\r\n");
   });
-  Servers servers(conversations.io.get_executor(), {*parse_lmtp_endpoint(server.endpoint())}, {});
-  Servers::Talk first = run(servers, {});
-  const Servers::Talk second = run(servers, std::move(first.kept));
+  LmtpClient client(conversations.io.get_executor(), {*parse_lmtp_endpoint(server.endpoint())}, {});
+  LmtpClient::Result first = run(client, {});
+  const LmtpClient::Result second = run(client, std::move(first.kept));
   EXPECT_EQ(server.finish(), "");
   EXPECT_TRUE(second.outcomes[0].unknown);
   EXPECT_EQ(connections, 1);

@@ -37,11 +37,12 @@ void probe(Peer& peer, const std::string& replies, bool reused = false) {
 class MailboxesTest : public testing::Test {
  protected:
   Mailboxes& over_lmtp(const ScriptedServer& server, lmtp::PoolLimits limits = {.count = 1}) {
-    return mailboxes.emplace(io, Mailboxes::Ways{.lmtp = {*parse_lmtp_endpoint(server.endpoint())}, .limits = limits}, hooks());
+    return mailboxes.emplace(io, Mailboxes::Settings{.lmtp = {*parse_lmtp_endpoint(server.endpoint())}, .limits = limits},
+                             hooks());
   }
   Mailboxes& over_policy(const ScriptedServer& server) {
-    return mailboxes.emplace(io, Mailboxes::Ways{.quota_status = *parse_lmtp_endpoint(server.endpoint()), .limits = {.count = 1}},
-                             hooks());
+    return mailboxes.emplace(
+        io, Mailboxes::Settings{.quota_status = *parse_lmtp_endpoint(server.endpoint()), .limits = {.count = 1}}, hooks());
   }
 
   Mailboxes::Hooks hooks() {
@@ -129,7 +130,7 @@ TEST_F(MailboxesTest, AServerThatLeftInBetweenIsNoError) {
 }
 
 TEST_F(MailboxesTest, AServerThatIsNotThereIsUnsure) {
-  mailboxes.emplace(io, Mailboxes::Ways{.lmtp = {UnixEndpoint{"/nonexistent/lmtp"}}}, hooks());
+  mailboxes.emplace(io, Mailboxes::Settings{.lmtp = {UnixEndpoint{"/nonexistent/lmtp"}}}, hooks());
   look_up(1, "alice@example.net");
   deliver(1, {"alice@example.net", "bob@example.net"});
   run(2);
@@ -142,9 +143,9 @@ TEST_F(MailboxesTest, AServerThatIsNotThereIsUnsure) {
 
 TEST_F(MailboxesTest, WhatWeAreShortOfIsNoFaultOfTheServer) {
   ScriptedServer server([](Peer&) {}, ScriptedServer::Kind::tcp);
-  Mailboxes::Ways ways{.lmtp = {*parse_lmtp_endpoint(server.endpoint())}};
-  ways.lmtp_ways.source = asio::ip::make_address("192.0.2.1");  // is no address of ours
-  mailboxes.emplace(io, std::move(ways), hooks());
+  Mailboxes::Settings settings{.lmtp = {*parse_lmtp_endpoint(server.endpoint())}};
+  settings.connect.source = asio::ip::make_address("192.0.2.1");  // is no address of ours
+  mailboxes.emplace(io, std::move(settings), hooks());
   look_up(1, "alice@example.net");
   deliver(1, {"alice@example.net"});
   run(2);
@@ -155,7 +156,7 @@ TEST_F(MailboxesTest, WhatWeAreShortOfIsNoFaultOfTheServer) {
 }
 
 TEST_F(MailboxesTest, NobodyToAsk) {
-  mailboxes.emplace(io, Mailboxes::Ways{}, hooks());
+  mailboxes.emplace(io, Mailboxes::Settings{}, hooks());
   look_up(1, "alice@example.net");
   deliver(1, {"alice@example.net"});
   EXPECT_EQ(looked_up.at(1).mailbox, recipients::Mailbox::unsure);
