@@ -6,6 +6,8 @@
 namespace mailbridge::agent {
 namespace {
 
+constexpr std::string_view whole_recipient = "{local}{+detail}{@domain}";
+
 // Calls text(…) and part(name) for the pieces of a form, in order.
 template <class OnText, class OnPart>
 Result<void> read_form(std::string_view form, OnText&& on_text, OnPart&& on_part) {
@@ -23,7 +25,7 @@ Result<void> read_form(std::string_view form, OnText&& on_text, OnPart&& on_part
 
 struct Parts {
   std::string local, detail, domain;
-  char delimiter = '+';
+  char delimiter = '\0';  // when there is a detail
 };
 
 Parts split(std::string_view recipient, const Addressing& addressing) {
@@ -46,7 +48,7 @@ Parts split(std::string_view recipient, const Addressing& addressing) {
 }  // namespace
 
 Result<std::string> parse_rcpt_form(std::string_view text) {
-  if (text == "recipient") return Addressing{}.form;
+  if (text == "recipient") return std::string(whole_recipient);
   if (text == "user") return std::string("{user}{+detail}");
   bool has_parts = false;
   const auto known = read_form(

@@ -29,10 +29,10 @@ enum class Folding {
 struct Addressing {
   // Text with the parts {user}, {local}, {domain}, {detail}, and {+detail} and {@domain}, which are nothing when there is no
   // detail or domain. See parse_rcpt_form().
-  std::string form = "{local}{+detail}{@domain}";
+  std::string form = {};
   bool strip_detail = false;
-  std::string delimiters = "+";  // the first one of these in a local part begins its detail
-  Folding folding = Folding::domain;
+  std::string delimiters = {};  // the first one of these in a local part begins its detail
+  Folding folding{};
 };
 
 // "recipient", "user" or a text with parts: as Addressing::form.

@@ -17,25 +17,22 @@
 
 namespace mailbridge::agent {
 
-constexpr std::string_view default_endpoint = "/var/run/dovecot/lmtp";
-
-// smtpd gives up and retries at 300 s without ending the agent (agent/main.cpp), so the agent ends before that, and well before
-// that it stops sending anything that could deliver.
-constexpr std::chrono::seconds max_time{290};
+// smtpd gives up and tries again at 300 s, without ending the agent (agent/mda_guard.hpp). So the agent ends before that (--timeout),
+// and well before its end it stops sending anything that could deliver.
 constexpr std::chrono::seconds max_time_to_dot{240};
 
 // Of a mail. The process has 16 MiB in all.
 constexpr std::size_t max_memory = std::size_t{8} * 1024 * 1024;
 
 struct Request {
-  std::string sender;           // empty for the null sender
-  std::string recipient;        // as RCPT TO gets it
-  std::string original;         // as the client gave it; empty when not known
-  std::vector<Endpoint> lmtp;   // at least one; tried in order
-  Duration timeout = max_time;  // for everything, from the agent's start
-  bool keep_trace = false;      // smtpd's Return-Path and Delivered-To stay
-  std::string spool;            // the directory for what of a mail does not fit into max_memory
-  bool blank_bare_cr = false;   // a bare CR is delivered as a blank
+  std::string sender;          // empty for the null sender
+  std::string recipient;       // as RCPT TO gets it
+  std::string original;        // as the client gave it; empty when not known
+  std::vector<Endpoint> lmtp;  // at least one; tried in order
+  Duration timeout{};          // for everything, from the agent's start
+  bool keep_trace = false;     // smtpd's Return-Path and Delivered-To stay
+  std::string spool;           // the directory for what of a mail does not fit into max_memory
+  bool blank_bare_cr = false;  // a bare CR is delivered as a blank
   lmtp::Policies policies = {};
   bool heeds_marks = false;               // or they are like any other field
   lmtp::MarkKeys mark_keys = {};          // to read them

@@ -40,7 +40,7 @@ void raise_descriptor_limit() {
 }
 
 filter::Settings out_of_order(std::string why) {
-  filter::Settings settings;
+  filter::Settings settings = filter::read_settings(std::vector<filter::GivenOption>{}).value();  // the defaults
   settings.engine.out_of_order = std::move(why);
   return settings;
 }

@@ -1,7 +1,7 @@
-// All that filter-mailbridge is told: by its options (filter/options.hpp), and what its files hold.
+// All that filter-mailbridge is told: by its options (filter/options.hpp), and what its files hold. What is not given has the
+// default of its row there, so settings are made by read_settings() alone.
 #pragma once
 
-#include <chrono>
 #include <cstddef>
 #include <memory>
 #include <optional>
@@ -31,7 +31,7 @@ struct GivenOption {
 // Where Dovecot is asked about mailboxes, and mail is delivered.
 struct LmtpSettings {
   std::vector<Endpoint> servers;  // in the order in which they are tried; may be empty
-  std::size_t connections = 4;    // to them, and as many to quota-status
+  std::size_t connections = 0;    // to them, and as many to quota-status
   std::string source;             // an address of ours for TCP connections; empty: any
   bool starttls = false;
   net::TlsSettings tls_files;
@@ -42,19 +42,19 @@ struct LmtpSettings {
 
 struct Settings {
   session::Settings engine;
-  std::vector<rspamd::Upstream> upstreams = {{TcpEndpoint{"127.0.0.1", 11333}}};  // at least one
-  Duration connect_timeout = std::chrono::seconds(3);                             // for each server
-  bool compress = false;                                                          // what is sent to rspamd
-  net::TlsSettings tls_files;                                                     // for https:// servers
-  std::string tls_name;                                                           // of all https:// servers; empty: their host
+  std::vector<rspamd::Upstream> upstreams;     // at least one
+  Duration connect_timeout{};                  // for each server
+  bool compress = false;                       // what is sent to rspamd
+  net::TlsSettings tls_files;                  // for https:// servers
+  std::string tls_name;                        // of all https:// servers; empty: their host
   std::shared_ptr<const net::TlsContext> tls;  // made of tls_files, when there are such servers
   LmtpSettings lmtp;
   std::string mark_key_file;             // empty: none
   lmtp::MarkKeys mark_keys;              // what it holds
   std::optional<Endpoint> quota_status;  // Dovecot's policy service; none: its LMTP servers are asked instead
   std::string record_directory;          // empty: nothing is recorded; read at start only
-  net::LogTarget log_target = net::LogTarget::syslog;
-  Level log_level = Level::info;
+  net::LogTarget log_target{};
+  Level log_level{};
   std::string check_recipient;     // whom --check asks about; empty: somebody who probably is not there
   std::vector<GivenOption> given;  // what these settings were made from, for a recording
 };

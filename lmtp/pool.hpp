@@ -25,7 +25,7 @@
 namespace mailbridge::lmtp {
 
 struct PoolLimits {
-  std::size_t count = 4;
+  std::size_t count = 0;
   Duration idle = std::chrono::seconds(60);  // Dovecot's own is 5 minutes
   Duration age = std::chrono::minutes(10);   // so that a server can renew its processes
   unsigned uses = 500;                       // for the same reason

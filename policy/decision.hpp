@@ -19,12 +19,12 @@ enum class OnError { tempfail, accept, reject };
 
 // The same by class of failure.
 struct OnFailure {
-  OnError unreachable = OnError::tempfail;
-  OnError timeout = OnError::tempfail;
-  OnError http_error = OnError::tempfail;
-  OnError unreadable = OnError::tempfail;
-  OnError overload = OnError::tempfail;
-  OnError too_large = OnError::accept;  // trying again later would not make it smaller
+  OnError unreachable{};
+  OnError timeout{};
+  OnError http_error{};
+  OnError unreadable{};
+  OnError overload{};
+  OnError too_large{};
 
   OnError of(rspamd::ScanFailure::Kind kind) const;
 };
@@ -35,7 +35,7 @@ Result<OnError> parse_on_error(std::string_view word);
 struct Policy {
   OnFailure on_failure;
   ActionMap actions;
-  SpamHeaders spam_headers = SpamHeaders::milter;
+  SpamHeaders spam_headers{};
 };
 
 enum class Enforcement {

@@ -19,7 +19,7 @@ enum class SpamHeaders { milter, rspamc, filter_rspamd };
 Result<SpamHeaders> parse_spam_headers(std::string_view word);
 
 struct Marking {
-  SpamHeaders set = SpamHeaders::milter;
+  SpamHeaders set{};
   Duration scan_time{};  // how long the scan took
 };
 

@@ -23,7 +23,7 @@ namespace mailbridge::recipients {
 
 struct DeliverySettings {
   lmtp::MarkKeys keys;
-  Duration timeout = std::chrono::seconds(60);  // from the verdict to the last reply; in the first half the dot leaves, or never
+  Duration timeout{};  // from the verdict to the last reply; in the first half the dot leaves, or never
 };
 
 enum class Fate {

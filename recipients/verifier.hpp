@@ -42,7 +42,7 @@ std::string_view to_string(Mailbox mailbox);
 struct VerifierSettings {
   std::unordered_set<std::string> domains;  // in lower case; of the others nothing is asked
   bool sizes = false;                       // who is asked knows what still fits
-  Duration timeout = std::chrono::seconds(3);
+  Duration timeout{};                       // of a question
 };
 
 // An entry takes some 200 bytes: 6 MB together.

@@ -5,6 +5,7 @@
 #include <map>
 
 #include "session/engine.hpp"
+#include "tests/support/default_settings.hpp"
 
 namespace mailbridge::session {
 namespace {
@@ -156,8 +157,8 @@ class DeliveryTest : public testing::Test {
 
   static constexpr std::string_view proceed = "filter-result|0a|c0|proceed\n";
 
-  Settings settings;
-  Engine engine{Settings{}};
+  Settings settings = test::default_settings();
+  Engine engine{test::default_settings()};
   TimePoint now = TimePoint(1h);
   std::vector<recipients::StartLookup> lookups;
   std::vector<ScanId> scans;

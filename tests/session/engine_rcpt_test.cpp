@@ -4,6 +4,7 @@
 #include <map>
 
 #include "session/engine.hpp"
+#include "tests/support/default_settings.hpp"
 
 namespace mailbridge::session {
 namespace {
@@ -106,8 +107,8 @@ class RcptTest : public testing::Test {
     return found(address, recipients::Mailbox::unknown);
   }
 
-  Settings settings;
-  Engine engine{Settings{}};
+  Settings settings = test::default_settings();
+  Engine engine{test::default_settings()};
   TimePoint now = TimePoint(1h);
   std::map<std::string, recipients::StartLookup> lookups;
   std::map<ScanId, StartScan> scans;
@@ -130,7 +131,7 @@ TEST_F(RcptTest, Answers) {
     RecipientPolicy policy;
     std::string answer;
   };
-  const RecipientPolicy usual, lenient{false, false, false, 10}, strict{true, true, true, 10};
+  const RecipientPolicy usual = test::default_settings().recipients, lenient{false, false, false, 10}, strict{true, true, true, 10};
   const std::string later = ", try again later";
   const Row rows[] = {
       {"known", recipients::Mailbox::known, usual, "proceed"},
@@ -238,7 +239,7 @@ TEST_F(RcptTest, OldVersionsGetTheirOrder) {
 }
 
 TEST_F(RcptTest, VerifyThatComesWhileSmtpdRunsIsTold) {
-  engine = Engine(Settings{});
+  engine = Engine(test::default_settings());
   smtpd("config|ready\n");
   notes.clear();
   engine.use(settings);
@@ -249,7 +250,7 @@ TEST_F(RcptTest, VerifyThatComesWhileSmtpdRunsIsTold) {
 
 TEST_F(RcptTest, WithABrokenConfigurationNobodyIsVerified) {
   engine = Engine([&] {
-    Settings broken;
+    Settings broken = test::default_settings();
     broken.out_of_order = "broken";
     return broken;
   }());

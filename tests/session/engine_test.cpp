@@ -5,6 +5,8 @@
 
 #include <map>
 
+#include "tests/support/default_settings.hpp"
+
 namespace mailbridge::session {
 namespace {
 
@@ -62,7 +64,7 @@ class EngineTest : public testing::Test {
   }
   static std::string commit(const std::string& id) { return "filter|0.7|1.2|smtp-in|commit|" + id + "|c0|\n"; }
 
-  Engine engine{Settings{}};
+  Engine engine{test::default_settings()};
   std::map<ScanId, StartScan> started;
   std::vector<ScanId> cancelled;
   std::vector<std::string> notes;
@@ -219,7 +221,7 @@ TEST_F(EngineTest, WhatOldSmtpdCutsIsLoggedOncePerMessage) {
 }
 
 TEST_F(EngineTest, WithABrokenConfigurationEveryMessageIsDeferred) {
-  Settings settings;
+  Settings settings = test::default_settings();
   settings.out_of_order = "--scan-timeot: no such option";
   engine = Engine(settings);
   smtpd(begin("0a") + mail("0a") + commit("0a"));
@@ -232,11 +234,11 @@ TEST_F(EngineTest, WithABrokenConfigurationEveryMessageIsDeferred) {
 }
 
 TEST_F(EngineTest, AMessageWhoseBeginningABrokenConfigurationLetGoByIsDeferredAfterItsRepairToo) {
-  Settings settings;
+  Settings settings = test::default_settings();
   settings.out_of_order = "--scan-timeot: no such option";
   engine = Engine(settings);
   smtpd(begin("0a") + data("0a", "Received: by us") + data("0a", "Subject: x"));
-  engine.use(Settings{});
+  engine.use(test::default_settings());
   smtpd(data("0a", "") + data("0a", "the end of it") + data("0a", ".") + commit("0a"));
   EXPECT_TRUE(started.empty());
   EXPECT_EQ(output(),
@@ -356,7 +358,7 @@ std::string long_body(const std::string& id, int lines) {
 }
 
 Settings with_memory(std::size_t memory, const std::string& spool = "/var/tmp") {
-  Settings settings;
+  Settings settings = test::default_settings();
   settings.memory = memory;
   settings.spool = spool;
   return settings;
@@ -465,7 +467,7 @@ TEST_F(EngineTest, SubmittedMailIsCompletedBeforeTheScanWhereSmtpdWouldDoItAfter
       {"192.0.2.9:1587", "", false, false},
       {"unix:/var/run/smtpd.sock", "", true, true},
   };
-  Settings settings;
+  Settings settings = test::default_settings();
   settings.submission = true;
   engine.use(settings);
   ScanId scan = 0;
@@ -492,7 +494,7 @@ TEST_F(EngineTest, SubmittedMailIsLeftAloneUnlessAsked) {
 
 // smtpd reads backslashes between quotes since 7.5, and what it would do is what we must do.
 TEST_F(EngineTest, SubmittedAddressesAreReadAsThisVersionOfSmtpdDoes) {
-  Settings settings;
+  Settings settings = test::default_settings();
   settings.submission = true;
   engine.use(settings);
   const std::string from = R"(From: "\"Doe, John\"" <joe@example.net>)";
@@ -510,7 +512,7 @@ TEST_F(EngineTest, SubmittedAddressesAreReadAsThisVersionOfSmtpdDoes) {
 class ScanLimitTest : public EngineTest {
  protected:
   void limit(std::size_t scans, std::size_t queue) {
-    Settings settings;
+    Settings settings = test::default_settings();
     settings.max_scans = scans;
     settings.max_queue = queue;
     engine.use(settings);
@@ -592,7 +594,7 @@ TEST_F(ScanLimitTest, WhoHasNoTurnInTimeIsAnOverloadToo) {
 TEST_F(ScanLimitTest, LessPatienceIsForThoseUnderWayToo) {
   limit(1, 10);
   smtpd(begin("01") + mail("01") + begin("02") + mail("02"));
-  Settings settings;
+  Settings settings = test::default_settings();
   settings.max_scans = 1;
   settings.scan_timeout = 5s;
   engine.use(settings);
@@ -673,7 +675,7 @@ TEST_F(ScanLimitTest, WhoLeavesMakesRoomAtOnce) {
 
 // The longest line smtpd takes back, and a byte more.
 TEST_F(EngineTest, ARewrittenBodyHoldsNoLineThatSmtpdCannotTakeBack) {
-  Settings settings;
+  Settings settings = test::default_settings();
   settings.allow_rewritten_body = true;
   engine.use(settings);
   ScanId scan = 0;
@@ -707,7 +709,7 @@ TEST_F(EngineTest, ARewrittenBodyHoldsNoLineThatSmtpdCannotTakeBack) {
 }
 
 TEST_F(EngineTest, ARefusalDoesNotDependOnTheBody) {
-  Settings settings;
+  Settings settings = test::default_settings();
   settings.allow_rewritten_body = true;
   engine.use(settings);
   smtpd(begin("0a") + mail("0a"));
@@ -723,7 +725,7 @@ TEST_F(EngineTest, ARefusalDoesNotDependOnTheBody) {
 TEST_F(EngineTest, ARewrittenBodyIsWantedOnlyWhenItIsAllowedAndEnforced) {
   smtpd(begin("0a") + mail("0a"));
   EXPECT_FALSE(started.at(1).rewritten_bounds);
-  Settings settings;
+  Settings settings = test::default_settings();
   settings.allow_rewritten_body = true;
   engine.use(settings);
   smtpd(begin("0b") + mail("0b"));

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import unittest
 
+import defaults
 import includes
 import words
 
@@ -30,6 +31,7 @@ class Planted(unittest.TestCase):
     def test_the_copy_is_clean(self):
         self.assertEqual(includes.check(self.copy), [])
         self.assertEqual(words.check(self.copy), [])
+        self.assertEqual(defaults.check(self.copy), [])
 
     def test_includes(self):
         for path, line in [
@@ -100,6 +102,23 @@ class Planted(unittest.TestCase):
 
     def test_no_rooms(self):
         self.assertNotEqual(includes.check(self.copy / "base"), [])
+
+    def test_defaults(self):
+        for path, old, new in [
+            ("session/engine.hpp", "Duration scan_timeout{};", "Duration scan_timeout = std::chrono::seconds(30);"),
+            ("session/engine.hpp", "std::size_t max_unknown = 0;", "std::size_t max_unknown = 10;"),
+            ("filter/settings.hpp", "net::LogTarget log_target{};", "net::LogTarget log_target{net::LogTarget::syslog};"),
+            ("filter/options.cpp", "unsigned max_scans = 0, max_queue = 0;", "unsigned max_scans = 0, max_queue = 2048;"),
+            ("agent/options.cpp", "with_text(shared::scan_timeout,", '{0, "scan-timeout", "SECONDS", one_value, "30",'),
+            ("agent/agent.hpp", "constexpr", 'constexpr std::string_view default_endpoint = "/var/run/dovecot/lmtp";\nconstexpr'),
+            ("recipients/delivery.hpp", "struct DeliverySettings", "struct Other"),
+        ]:
+            with self.subTest(path=path, new=new):
+                text = (self.copy / path).read_text()
+                self.assertIn(old, text)
+                (self.copy / path).write_text(text.replace(old, new, 1))
+                self.assertEqual(len(defaults.check(self.copy)), 1)
+                (self.copy / path).write_text(text)
 
     def test_words(self):
         for word in words.MARKS + [str(self.copy), "see /somebody/desk/notes"]:
