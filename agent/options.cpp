@@ -27,7 +27,7 @@ std::string without_brackets(std::string address) {
   return address;
 }
 
-// As written, each valid.
+// The values as they were written. Each has passed the check of its row.
 struct Values {
   std::optional<std::string> sender, receiver, check;
   std::vector<std::string> lmtp;
@@ -68,7 +68,7 @@ constexpr Takes no_value = Takes::nothing, one_value = Takes::value, or_none = T
 
 constexpr char permanent_or_not[] = "permanent|temporary";
 
-// The first sentence of a text is for --help; how it is marked up: options/manual.hpp.
+// --help shows the first sentence of each text. The markup is told in options/manual.hpp.
 constexpr options::Option options[] = {
     {{'s', "sender", "ADDR", or_none, "",
       "The envelope sender. An empty or missing value is the null sender. Without this option it is `SENDER` of the "
@@ -100,9 +100,10 @@ constexpr options::Option options[] = {
      keep<&V::lmtp_cert_key>},
     {{0, "rcpt", "recipient|user|TEMPLATE", one_value, "recipient",
       "What the server is given as the recipient. The recipient as it is, the name in `USER` of the environment with the "
-      "recipient's +detail, or a text with parts between braces: `{user}`; `{local}`, `{detail}` and `{domain}` of the recipient; "
-      "`{+detail}` and `{@domain}`, which are nothing without a detail or domain. So `{local}{+detail}@mail.example.org` replaces "
-      "the domain.\nUp to smtpd 7.2 `USER` is the system user that the agent runs as; give `-r %{user.username}` there."},
+      "recipient's +detail, or a text with parts between braces: `{user}`; `{local}`, `{detail}` and `{domain}` of the "
+      "recipient; `{+detail}` and `{@domain}`, which are nothing without a detail or domain. So "
+      "`{local}{+detail}@mail.example.org` replaces the domain.\nUp to smtpd 7.2 `USER` is the system user that the agent runs "
+      "as; give `-r %{user.username}` there."},
      parsed<&V::rcpt, parse_rcpt_form>},
     {{0, "strip-detail", "", no_value, "", "Leave the recipient's +detail out."}, keep<&V::strip_detail>},
     {{0, "delimiter", "CHARACTERS", one_value, "+",
@@ -130,16 +131,16 @@ constexpr options::Option options[] = {
     {with_text(
          shared::mark_key,
          "The key of filter-mailbridge's marks, for `filter-mailbridge --deliver`. A recipient who, as such a mark says, has the "
-         "mail already is not delivered to once more; a mark is never delivered. The file is the one the filter is given, and whom "
-         "smtpd runs the agent as must be able to read it; when it cannot be read, marked mail waits in the queue, and other mail "
-         "is delivered. See `Marks` below."),
+         "mail already is not delivered to once more; a mark is never delivered. The file is the one the filter is given, and "
+         "whom smtpd runs the agent as must be able to read it; when it cannot be read, marked mail waits in the queue, and "
+         "other mail is delivered. See `Marks` below."),
      keep<&V::mark_key>},
     {with_text(
          shared::spool,
-         "Where a mail goes on that is larger than 8 MiB. It has a file of its own there that has no name, is readable by its owner "
-         "only, and is gone with the agent."),
+         "Where a mail goes on that is larger than 8 MiB. It has a file of its own there that has no name, is readable by its "
+         "owner only, and is gone with the agent."),
      keep<&V::spool>},
-    // smtpd gives up at 300 s.
+    // The most is less than 300 seconds: smtpd gives up then (agent/mda_guard.hpp).
     {{0, "timeout", "SECONDS", one_value, "290",
       "How long the whole delivery may take. From 0.1 to 290. The final dot, which makes the server deliver, leaves within the "
       "first five sixths of this time or never; see `CAVEATS`."},
@@ -147,8 +148,8 @@ constexpr options::Option options[] = {
     {{0, "keep-trace", "", no_value, "", "Keep smtpd's Return-Path and Delivered-To lines."}, keep<&V::keep_trace>},
     {with_text(
          shared::rspamd,
-         "Have rspamd scan each mail before it is delivered. Where a worker listens: `http://HOST[:PORT]`, `https://HOST:PORT` or "
-         "`unix:/PATH`, as filter-mailbridge is given it. See `SCANNING`; where filter-mailbridge scans, this is not needed."),
+         "Have rspamd scan each mail before it is delivered. Where a worker listens: `http://HOST[:PORT]`, `https://HOST:PORT` "
+         "or `unix:/PATH`, as filter-mailbridge is given it. See `SCANNING`; where filter-mailbridge scans, this is not needed."),
      parsed<&V::rspamd, rspamd::parse_upstream>},
     {with_text(
          shared::rspamd_key,
@@ -177,10 +178,9 @@ constexpr options::Option options[] = {
       "What becomes of a mail that rspamd would reject. It is delivered with the headers of spam. With `bounce` smtpd returns it "
       "to whoever is named as its sender, which is as good as never who sent it."},
      one_of<&V::on_reject, Words{"mark|bounce"}>},
-    {with_text(
-         shared::spam_headers,
-         "The header fields by which Sieve is to know spam. As rspamd's own milter writes them (`X-Spam: Yes`), as `rspamc --mime` "
-         "does, or as filter-rspamd."),
+    {with_text(shared::spam_headers,
+               "The header fields by which Sieve is to know spam. As rspamd's own milter writes them (`X-Spam: Yes`), as `rspamc "
+               "--mime` does, or as filter-rspamd."),
      one_of<&V::spam_headers, shared::spam_headers_words>},
     {{0, "check", "ADDR", one_value, "",
       "Deliver nothing, and tell whether each server would take a mail for this recipient. One line for each says so, or why "
@@ -228,7 +228,7 @@ Result<ScanSettings> scan_of(const Values& values) {
   for (const std::string& text : values.request_header) scan.request.more += rspamd::parse_request_header(text).value();
   const auto failure = policy::parse_on_error(values.on_error).value();
   using policy::OnError;
-  // What we are short of there will be later.
+  // If this host lacks descriptors or memory, it will have them later, so that failure is always temporary.
   scan.policy.on_failure = {failure, failure, failure, failure, OnError::tempfail, OnError::accept};
   scan.policy.spam_headers = policy::parse_spam_headers(values.spam_headers).value();
   scan.enforcement = values.on_reject == "bounce" ? policy::Enforcement::all : policy::Enforcement::softened;
@@ -287,7 +287,7 @@ Result<std::variant<Settings, Text>> read_settings(const std::vector<std::string
     auto scan = scan_of(given);
     if (!scan) return tl::unexpected(std::move(scan.error()));
     settings.scan = std::move(*scan);
-    // With `-r %{user.username}` the recipient is no address.
+    // With `-r %{user.username}` the recipient is no address, and rspamd needs one.
     const std::string told = environment.recipient.value_or("");
     settings.scan_recipient = recipient.find('@') != std::string::npos ? recipient : told.empty() ? request.original : told;
   }

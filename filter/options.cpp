@@ -30,7 +30,7 @@ using options::with_default;
 using options::with_text;
 using options::Words;
 
-// As written; each has passed its row of the table.
+// The values as they were written. Each has passed the check of its row.
 struct Values {
   std::vector<std::string> rspamd, settings_id, request_header;
   std::string rspamd_key, rspamd_ca, rspamd_name, rspamd_cert, rspamd_cert_key;
@@ -62,7 +62,7 @@ using V = Values;
 
 Result<void> parse_recipient(std::string_view text) { return policy::Recipients().add(text); }
 
-// Dovecot has no TLS for its policy services.
+// Dovecot's policy services have no TLS.
 Result<Endpoint> parse_policy_endpoint(std::string_view text) {
   auto endpoint = parse_lmtp_endpoint(text);
   const auto* tcp = endpoint ? std::get_if<TcpEndpoint>(&*endpoint) : nullptr;
@@ -76,7 +76,7 @@ Result<Network> parse_address(std::string_view text) {
   return fail(Errc::malformed, "an IPv4 or IPv6 address is wanted, not " + std::string(text));
 }
 
-// A path is looked into when the settings are made.
+// Stores a path as it is: the file is read when the settings are made. Other values are parsed.
 template <auto Member, auto Parse>
 std::string path_or(void* values, std::string_view value) {
   return value.starts_with('/') ? keep<Member>(values, value) : parsed<Member, Parse>(values, value);
@@ -85,7 +85,7 @@ std::string path_or(void* values, std::string_view value) {
 using Takes = options::OptionText::Takes;
 constexpr Takes no_value = Takes::nothing, one_value = Takes::value, or_none = Takes::optional_value, several = Takes::values;
 
-// The first sentence of a text is for --help; how it is marked up: options/manual.hpp.
+// --help shows the first sentence of each text. The markup is told in options/manual.hpp.
 constexpr options::Option options[] = {
     {with_text(
          with_default(shared::rspamd, "http://127.0.0.1:11333"),
@@ -148,8 +148,8 @@ constexpr options::Option options[] = {
     {with_text(shared::max_size, "The largest message that is scanned. In bytes, or with K, M or G; see `Limits` below."),
      parsed<&V::max_size, parse_size>},
     {{0, "on-error", "tempfail|accept|reject", one_value, shared::on_error,
-      "What becomes of a message that could not be scanned. Refused for now, accepted with a header that says why, or refused for "
-      "good, see `Failures` below; for all classes of failure but that of a message that is too large."},
+      "What becomes of a message that could not be scanned. Refused for now, accepted with a header that says why, or refused "
+      "for good, see `Failures` below; for all classes of failure but that of a message that is too large."},
      one_of<&V::on_error, Words{"tempfail|accept|reject"}>},
     {{0, "on-unreachable", "tempfail|accept|reject", one_value, "", "The same when rspamd cannot be reached."},
      one_of<&V::on_unreachable, Words{"tempfail|accept|reject"}>},
@@ -164,12 +164,12 @@ constexpr options::Option options[] = {
     {{0, "on-overload", "tempfail|accept|reject", one_value, "",
       "The same when too many scans are under way. Or when this host is short of descriptors, memory or ports."},
      one_of<&V::on_overload, Words{"tempfail|accept|reject"}>},
-    // Trying again later would not make it smaller.
+    // The default is accept, because trying again later does not make a message smaller.
     {{0, "on-too-large", "tempfail|accept|reject", one_value, "accept", "The same for a message that is larger than --max-size."},
      one_of<&V::on_too_large, Words{"tempfail|accept|reject"}>},
     {{0, "max-scans", "NUMBER", one_value, "256",
-      "How many messages may be with rspamd at once. The others wait, and clients take turns, so that one with many sessions does "
-      "not hold up another. What a message waits counts in its `--scan-timeout`. There are fewer where descriptors do not "
+      "How many messages may be with rspamd at once. The others wait, and clients take turns, so that one with many sessions "
+      "does not hold up another. What a message waits counts in its `--scan-timeout`. There are fewer where descriptors do not "
       "suffice, see `Limits` below."},
      whole_number<&V::max_scans, 1, 100'000>},
     {{0, "max-queue", "NUMBER", one_value, "2048",
@@ -262,14 +262,14 @@ constexpr options::Option options[] = {
      keep<&V::allow_rewritten_body>},
     {{0, "record", "DIRECTORY", one_value, "",
       "Write everything, mail included, to a transcript in this directory. All that is said between smtpd, rspamd and the filter "
-      "goes to a new file `filter-mailbridge-PID-N.session` there; the filter's user must be able to write to the directory.\nThe "
-      "file holds whole messages and addresses; it is readable by its owner only (mode 0600). It grows until smtpd is restarted, "
-      "so this is for a short while, to report or study a problem, and on a local disk: while that does not answer, nobody is "
-      "answered. When it cannot be created, that is logged and mail goes on without it."},
+      "goes to a new file `filter-mailbridge-PID-N.session` there; the filter's user must be able to write to the directory.\n"
+      "The file holds whole messages and addresses; it is readable by its owner only (mode 0600). It grows until smtpd is "
+      "restarted, so this is for a short while, to report or study a problem, and on a local disk: while that does not answer, "
+      "nobody is answered. When it cannot be created, that is logged and mail goes on without it."},
      keep<&V::record>},
     {{0, "log-target", "syslog|stderr", one_value, "syslog",
-      "Log to syslog, facility mail, or to standard error. smtpd copies a filter's standard error to its own log, each line as an "
-      "error."},
+      "Log to syslog, facility mail, or to standard error. smtpd copies a filter's standard error to its own log, each line as "
+      "an error."},
      one_of<&V::log_target, Words{"syslog|stderr"}>},
     {{0, "log-level", "debug|info|warn|error", one_value, "info",
       "The least important messages to log. From `warn` on, only the lines of messages that could not be scanned are left."},
@@ -303,7 +303,7 @@ policy::OnFailure on_failure(const Values& values) {
           policy(values.on_unreadable),  policy(values.on_overload), policy(values.on_too_large)};
 }
 
-// Entries, or files of them.
+// Calls `take` for each entry: values are entries, or paths of files of them.
 Result<void> take_entries(const std::string& option, const std::vector<std::string>& values,
                           const std::function<Result<void>(std::string_view)>& take) {
   for (const std::string& value : values) {
@@ -337,7 +337,7 @@ Result<policy::ClassSettings> class_settings(const Values& values) {
   return settings;
 }
 
-// Who is verified, and what becomes of whom Dovecot does not take.
+// Takes the options about recipients: whose mailboxes are asked for, and what follows from Dovecot's answers.
 Result<void> take_recipients(const Values& values, Settings& settings) {
   const auto taken = take_entries("--verify", values.verify, [&](std::string_view entry) -> Result<void> {
     auto domain = policy::parse_domain(entry);
@@ -372,7 +372,7 @@ Result<void> take_lmtp(const Values& values, LmtpSettings& settings) {
   return {};
 }
 
-// A key that is there is looked at with or without --deliver.
+// Takes the options about delivery. A key is read and checked even without --deliver.
 Result<void> take_delivery(const Values& values, Settings& settings) {
   if (values.deliver && (values.lmtp.empty() || values.verify.empty() || values.mark_key.empty()))
     return fail(Errc::malformed, "--deliver goes with --lmtp, --verify and --mark-key");

@@ -1,4 +1,4 @@
-// How much memory the messages of this process may take together, and where and in how many files they go beyond that.
+// How much memory the messages of this process may use together, and where and in how many files they go beyond that.
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,5 @@
-// What both programs' tables of options say in the same way: names, types and defaults, and texts where they are the same. A table
-// adds what it keeps the value by, and its own text where that is another: {with_text(shared::spool, "Where …"), keep<&V::spool>}.
+// Rows that both programs' tables of options share: the name, type and default, and the text if it is the same. A table adds the
+// function that stores the value, and a text of its own if need be: {with_text(shared::spool, "Where …"), keep<&V::spool>}.
 #pragma once
 
 #include "options/option_rows.hpp"

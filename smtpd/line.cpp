@@ -22,7 +22,7 @@ constexpr std::array<DialectRow, 4> dialects = {{
     {{0, 0}, {true, true, true, true}},
 }};
 
-// The text up to the next '|', which is taken away; everything when there is none.
+// The text up to the next '|', or all of it. It is removed from the input, the '|' as well.
 std::string_view take(std::string_view& rest) {
   const std::size_t bar = rest.find('|');
   const std::string_view field = rest.substr(0, bar);
@@ -30,7 +30,7 @@ std::string_view take(std::string_view& rest) {
   return field;
 }
 
-// The text after the last '|', which is taken away.
+// The text after the last '|'. It is removed from the input, the '|' as well.
 std::string_view take_last(std::string_view& rest) {
   const std::size_t bar = rest.rfind('|');
   const std::string_view field = rest.substr(bar == std::string_view::npos ? 0 : bar + 1);
@@ -59,7 +59,7 @@ bool parse_hex(std::string_view text, std::uint64_t& value) {
   return error == std::errc{} && end == text.data() + text.size();
 }
 
-LinkConnect link_connect(std::string_view rest) {  // from the right: the PTR name may hold anything
+LinkConnect link_connect(std::string_view rest) {  // parsed from the right, because the PTR name may hold any byte
   LinkConnect event{};
   event.dest = take_last(rest);
   event.src = take_last(rest);
@@ -146,7 +146,7 @@ std::optional<std::string_view> reply_in(std::string_view line) {
 
 std::size_t announced_size(std::string_view command) {
   constexpr std::string_view keyword = "SIZE=";
-  const std::size_t path_end = command.find('>');  // as smtpd sees it
+  const std::size_t path_end = command.find('>');  // where smtpd ends the address, too
   if (!istarts_with(command, "MAIL FROM:") || path_end == std::string_view::npos) return 0;
   command.remove_prefix(path_end + 1);
   while (!command.empty()) {
