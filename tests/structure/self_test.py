@@ -11,6 +11,7 @@ import unittest
 
 import defaults
 import includes
+import lengths
 import words
 
 PROJECT = pathlib.Path(sys.argv.pop())
@@ -21,7 +22,7 @@ class Planted(unittest.TestCase):
         directory = tempfile.TemporaryDirectory()
         self.addCleanup(directory.cleanup)
         self.copy = pathlib.Path(directory.name) / "copy"
-        for room in includes.EDGES:
+        for room in lengths.PLACES:
             shutil.copytree(PROJECT / room, self.copy / room, dirs_exist_ok=True)
 
     def plant(self, path, line):
@@ -119,6 +120,23 @@ class Planted(unittest.TestCase):
                 (self.copy / path).write_text(text.replace(old, new, 1))
                 self.assertEqual(len(defaults.check(self.copy)), 1)
                 (self.copy / path).write_text(text)
+
+    def test_lengths(self):
+        faults = len(lengths.check(self.copy))
+        for path, begin, line, end in [
+            ("bench/agents.cpp", "void run_all(int a) {", "  step(a);", "}"),
+            ("fuzz/mark_fuzz.cpp", "struct World {\n  World() : a{1}, b(2) {", "    step('{', \"}\");  // {", "  }\n};"),
+            ("base/size.cpp", "namespace x {\nauto f(int a) -> decltype(a) {", "  if (a > 0) { a = f(a); }", "}\n}"),
+            ("bench/echo_filter.c", "static void f(\n    int a) {", "  a = a + 1;", "}"),
+            ("bench/end_to_end.py", "def f():", "    step()", ""),
+        ]:
+            for lines, found in [(lengths.MOST - begin.count("\n") - 10, 0), (lengths.MOST, 1)]:
+                with self.subTest(path=path, lines=lines):
+                    text = (self.copy / path).read_text()
+                    self.plant(path, "\n".join([begin, *[line] * lines, end]))
+                    self.assertEqual(len(lengths.check(self.copy)), faults + found)
+                    (self.copy / path).write_text(text)
+        self.assertEqual(len(lengths.check(self.copy / "base")), 1, "nothing is there")
 
     def test_words(self):
         for word in words.MARKS + [str(self.copy), "see /somebody/desk/notes"]:
