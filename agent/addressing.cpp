@@ -6,7 +6,9 @@
 namespace mailbridge::agent {
 namespace {
 
-// Calls text(…) and part(name) for the pieces of a form, in order.
+constexpr std::string_view whole_recipient = "{local}{+detail}{@domain}";
+
+// Calls on_text(…) and on_part(name) for the pieces of a form, in their order.
 template <class OnText, class OnPart>
 Result<void> read_form(std::string_view form, OnText&& on_text, OnPart&& on_part) {
   while (!form.empty()) {
@@ -23,7 +25,7 @@ Result<void> read_form(std::string_view form, OnText&& on_text, OnPart&& on_part
 
 struct Parts {
   std::string local, detail, domain;
-  char delimiter = '+';
+  char delimiter = '\0';  // the one before the detail, if there is a detail
 };
 
 Parts split(std::string_view recipient, const Addressing& addressing) {
@@ -31,7 +33,7 @@ Parts split(std::string_view recipient, const Addressing& addressing) {
   const std::size_t at = recipient.rfind('@');
   std::string_view local = recipient.substr(0, at);
   if (at != std::string_view::npos) parts.domain = recipient.substr(at + 1);
-  // A quoted local part is left alone, and what begins with a delimiter is a name that does.
+  // A quoted local part is not split. A delimiter at the very beginning belongs to the name.
   const std::size_t mark = local.starts_with('"') ? std::string_view::npos : local.find_first_of(addressing.delimiters, 1);
   if (mark != std::string_view::npos) {
     parts.delimiter = local[mark];
@@ -46,7 +48,7 @@ Parts split(std::string_view recipient, const Addressing& addressing) {
 }  // namespace
 
 Result<std::string> parse_rcpt_form(std::string_view text) {
-  if (text == "recipient") return Addressing{}.form;
+  if (text == "recipient") return std::string(whole_recipient);
   if (text == "user") return std::string("{user}{+detail}");
   bool has_parts = false;
   const auto known = read_form(
@@ -59,7 +61,7 @@ Result<std::string> parse_rcpt_form(std::string_view text) {
         return fail(Errc::malformed, "there is no part {" + std::string(name) + "}");
       });
   if (!known) return tl::unexpected(known.error());
-  // Every mail to one address is hardly meant, and a mistyped word is.
+  // A form without parts would send all mail to one address. That is hardly what is meant; a mistyped word is more likely.
   if (!has_parts)
     return fail(Errc::malformed, "recipient, user, or a text with parts as {local} is wanted, not " + std::string(text));
   return std::string(text);
@@ -84,7 +86,7 @@ Result<std::string> rcpt_address(std::string_view recipient, const std::optional
   if (!made) return tl::unexpected(std::move(made.error()));
   if (const auto fault = lmtp::address_fault(address); !fault.empty())
     return fail(Errc::malformed, "recipient: " + std::string(fault));
-  // The server would refuse it for good, and it is not the recipient's fault.
+  // Without this check the server would refuse the mail permanently, for a mistake of our configuration.
   if (address.empty() || address.starts_with('@') || address.ends_with('@'))
     return fail(Errc::malformed, "recipient: --rcpt makes no address of " + std::string(recipient));
   return address;

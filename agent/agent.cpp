@@ -10,7 +10,7 @@
 namespace mailbridge::agent {
 namespace {
 
-// Letters, digits, '.' and '-' only (RFC 5321 4.1.2), or "localhost".
+// `host` if it is a name that HELO may carry: letters, digits, '.' and '-' only (RFC 5321 4.1.2). Otherwise "localhost".
 std::string sane_helo(std::string_view host) {
   const bool sane = !host.empty() && host.size() <= 255 && std::all_of(host.begin(), host.end(), [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '-';

@@ -23,7 +23,8 @@ namespace {
 constexpr std::size_t max_shown = 400;
 constexpr Duration patience = std::chrono::seconds(20);  // for each server
 
-// smtpd's agents have one group, and a check that succeeds by another one says nothing.
+// Tells as whom the check runs. smtpd's agents have one group only, so a check that succeeds by means of another group proves
+// nothing.
 std::string who_we_are() {
   std::string text = "as uid=" + std::to_string(geteuid()) + " gid=" + std::to_string(getegid());
   std::vector<gid_t> groups(static_cast<std::size_t>(std::max(getgroups(0, nullptr), 0)));
@@ -41,7 +42,7 @@ std::string who_we_are() {
   return text + "\n";
 }
 
-// The directory on the way to a path that is not there.
+// A line that names the first directory on the path that does not exist; empty if all exist.
 std::string missing_directory(const std::string& path) {
   std::filesystem::path up = std::filesystem::path(path).parent_path();
   struct stat status {};
@@ -79,7 +80,8 @@ asio::awaitable<Checked> check(const Settings& settings, wires::LmtpClient::Sett
     const std::string& fault = settings.request.mark_key_fault;
     const Result<lmtp::MarkKeys> keys =
         fault.empty() ? Result<lmtp::MarkKeys>(settings.request.mark_keys) : fail(Errc::malformed, fault);
-    // Numbers: names are in modules that a statically linked program had better not load (look_names_up_without_modules()).
+    // Ids are printed as numbers. Their names come from modules that a statically linked program should not load
+    // (look_names_up_without_modules()).
     options::CheckedKeys about = options::check_keys(
         settings.mark_key_file, keys, [](unsigned uid) { return "uid=" + std::to_string(uid); },
         [](unsigned gid) { return "gid=" + std::to_string(gid); });

@@ -1,4 +1,4 @@
-// --check: what would become of a delivery to one recipient, at each server, and what is wrong where it would fail.
+// --check: tells what would happen to a delivery to one recipient at each server, and what is wrong if it would fail.
 #pragma once
 
 #include <string>
@@ -12,11 +12,11 @@ namespace mailbridge::agent {
 
 struct Checked {
   bool good = true;
-  std::string text;  // a line for each server, and what there is to know about them
+  std::string text;  // lines for people, at least one for each server
 };
 
-// MAIL, RCPT and RSET at each LMTP server for the recipient of the settings, /ping at each server of rspamd's. `settings` must
-// outlive it.
+// Sends MAIL, RCPT and RSET to each LMTP server for the recipient of the settings, and /ping to each rspamd server. `settings`
+// must outlive the coroutine.
 asio::awaitable<Checked> check(const Settings& settings, wires::LmtpClient::Settings client_settings, std::string host_name);
 
 }  // namespace mailbridge::agent

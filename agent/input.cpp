@@ -9,7 +9,7 @@ std::string_view without_cr(std::string_view line) { return line.ends_with('\r')
 
 }  // namespace
 
-// Without its line end.
+// Takes one line without its line end.
 void Input::take(std::string_view line) {
   if (!blank_bare_cr_ || line.find('\r') == std::string_view::npos) return message_->append_line(line);
   std::string changed(line);
@@ -32,7 +32,7 @@ void Input::feed(std::string_view bytes) {
 }
 
 std::shared_ptr<mail::Message> Input::finish() {
-  if (!unfinished_.empty()) take(unfinished_);  // its CR, if any, ends no line
+  if (!unfinished_.empty()) take(unfinished_);  // a CR at its end is no line end
   unfinished_.clear();
   return message_;
 }

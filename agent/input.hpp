@@ -1,5 +1,5 @@
-// Standard input becomes a message: LF and CRLF are line ends, and a last line that is not ended is ended. Everything else is
-// data and untouched: NUL, 8-bit, long lines, and a bare CR unless that is to become a blank.
+// Makes a message of standard input. LF and CRLF are line ends, and a last line without one gets one. All other bytes stay as
+// they are: NUL, 8-bit bytes and long lines; a bare CR stays as well, unless it is to become a blank.
 #pragma once
 
 #include <memory>
@@ -16,7 +16,7 @@ class Input {
       : message_(std::make_shared<mail::Message>(std::move(budget))), blank_bare_cr_(blank_bare_cr) {}
 
   void feed(std::string_view bytes);
-  // At the end of the input. The message may have failed().
+  // To be called at the end of the input. The message may have failed().
   std::shared_ptr<mail::Message> finish();
 
  private:

@@ -1,7 +1,8 @@
-// lda2lmtp(8). Everything that is not a decision: signals, standard input, the socket, the exit.
+// The program lda2lmtp(8), as far as it is no decision: signals, standard input, the socket and the exit.
 //
-// smtpd takes every exit status but 0, 71 and 75 for a reason to bounce, and so do shells that report a signal as 128+n. So
-// whatever goes wrong here ends in _exit(75), unless the server's reply has been read: that one is final.
+// On every exit status but 0, 71 and 75 smtpd bounces the mail. A shell reports a signal as 128+n, so a signal would bounce it as
+// well. Therefore every failure here ends in _exit(75). Only if the server's reply has been read, the exit status is the one for
+// that reply.
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -36,12 +37,12 @@
 namespace mailbridge::agent {
 namespace {
 
-// For the signal handler and for exceptions: what the process ends with if it ends now, and whether that is the server's word.
+// For the signal handler and for exceptions: the exit status if the process ends now, and 1 if that is the server's word.
 volatile sig_atomic_t status_now = lmtp::exit_temporary;
 volatile sig_atomic_t settled = 0;
 volatile sig_atomic_t dot_allowed = 0;
 
-// Whoever reads our last words, or the log, and is behind. smtpd itself gives an agent a file.
+// How long the agent waits for a reader of standard error, or a syslogd, that is slow. smtpd itself gives an agent a file.
 constexpr std::chrono::milliseconds patience_with_readers{1000};
 
 void write_all(std::string_view text) {
@@ -70,8 +71,8 @@ void on_signal(int) {
 
 void catch_signals() {
   signal(SIGPIPE, SIG_IGN);
-  static char stack[16384];  // for SIGSEGV when the ordinary one has overflowed
-  stack_t alternative{};     // its members are in another order on each system
+  static char stack[16384];  // SIGSEGV needs a stack of its own when the ordinary one has overflowed
+  stack_t alternative{};     // no initialisers: the order of the members differs between systems
   alternative.ss_sp = stack;
   alternative.ss_size = sizeof stack;
   sigaltstack(&alternative, nullptr);
@@ -84,7 +85,8 @@ void catch_signals() {
   }
 }
 
-// A socket must not become descriptor 2 and carry our last line to the server.
+// Opens descriptors 1 and 2 if they are closed. Otherwise a socket could become descriptor 2, and carry our last line to the
+// server. False if standard input is closed.
 bool standard_descriptors_are_open() {
   if (fcntl(STDIN_FILENO, F_GETFD) < 0) return false;
   for (const int fd : {STDOUT_FILENO, STDERR_FILENO}) {
@@ -101,7 +103,7 @@ void log(const Note& note) {
 
 std::shared_ptr<mail::Message> read_mail(const Request& request) {
   Input input(std::make_shared<mail::Budget>(mail::Budget{max_memory, request.spool}), request.blank_bare_cr);
-  static char block[65536];  // a pipe gives no more at a time
+  static char block[65536];  // read(2) of a pipe gives no more at a time
   for (;;) {
     const ssize_t n = read(STDIN_FILENO, block, sizeof block);
     if (n == 0) break;
@@ -126,7 +128,7 @@ std::string host_name() {
 
 bool is_tcp(const Endpoint& endpoint) { return std::holds_alternative<TcpEndpoint>(endpoint); }
 
-// OpenSSL is left alone unless a server wants it: its start is longer than that of all else.
+// OpenSSL is not initialised unless a server needs it, because that takes longer than everything else at the start.
 Result<wires::LmtpClient::Settings> lmtp_client_settings(const Settings& settings) {
   wires::LmtpClient::Settings client{.source = settings.source, .tls_name = settings.tls_name, .starttls = settings.starttls};
   const auto wants_tls = [](const Endpoint& endpoint) { return is_tcp(endpoint) && std::get<TcpEndpoint>(endpoint).tls; };
@@ -163,8 +165,8 @@ asio::awaitable<void> deliver(Agent& agent, wires::LmtpClient& client, const Set
   agent.finished(std::move(result.outcomes.front()), std::move(result.server), result.spent);
 }
 
-// What `begin` answers, to its end. The context is never destroyed: that would wait for a look-up that hangs in Asio's resolver
-// thread.
+// Runs the coroutine that `begin` returns to its end. The io_context is never destroyed: that would wait for a look-up that hangs
+// in the thread of Asio's resolver.
 template <class Begin>
 void run(Begin begin) {
   auto& io = *new asio::io_context(1);
@@ -185,17 +187,19 @@ void run(Agent& agent, const Settings& settings, wires::LmtpClient::Settings cli
   if (settings.scan || std::any_of(lmtp.begin(), lmtp.end(), is_tcp)) platform::look_names_up_without_modules();
   try {
     agent.take_mail(read_mail(agent.request()), Clock::now());
-  } catch (const std::runtime_error& error) {  // bad_alloc is none
+  } catch (const std::runtime_error& error) {  // std::bad_alloc is no runtime_error, and goes on to main()
     return agent.no_mail(error.what(), Clock::now());
   }
   if (agent.is_settled()) return;
   run([&](asio::io_context& io) {
-    auto& client = *new wires::LmtpClient(io.get_executor(), lmtp, std::move(client_settings));  // not destroyed, either
+    // Never destroyed, like the io_context.
+    auto& client = *new wires::LmtpClient(io.get_executor(), lmtp, std::move(client_settings));
     return deliver(agent, client, settings, mda);
   });
 }
 
-// For smtpd an agent that ends with 0 has delivered, so it gets 75 for a text; a person or a script gets 0 or 1.
+// Prints a text. smtpd takes an agent that ends with 0 for one that has delivered, so it gets 75. A person or a script gets 0 or
+// 1.
 int show(const std::string& text, bool good) {
   std::fputs(text.c_str(), stdout);
   const bool run_by_smtpd = std::getenv("LOCAL") && std::getenv("DOMAIN");
@@ -233,8 +237,7 @@ int main_of_agent(int argc, char** argv) {
   if (settings.check) return show_check(settings, std::move(*client_settings));
   if (!has_input) return refuse("standard input is closed");
   Agent agent(settings.request, start);
-  // The last resort, should standard input never end. It replaces the alarm of smtpd's child where the agent was exec'd in its
-  // place.
+  // In case standard input never ends. If the agent was exec'd in the place of smtpd's child, this replaces that child's alarm.
   alarm(static_cast<unsigned>(std::chrono::ceil<std::chrono::seconds>(agent.request().timeout).count()) + 2);
   run(agent, settings, std::move(*client_settings));
   const Report report = agent.report();

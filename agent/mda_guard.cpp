@@ -5,7 +5,7 @@
 namespace mailbridge::agent {
 
 MdaGuard::MdaGuard(pid_t parent, LookUp look_up) : look_up_(std::move(look_up)) {
-  constexpr int max_depth = 8;  // sh, and a wrapper script or two, stand between mail.mda and the agent
+  constexpr int max_depth = 8;  // between mail.mda and the agent are sh and perhaps one or two wrapper scripts
   for (int depth = 0; depth < max_depth && parent > 1; ++depth) {
     auto process = look_up_(parent);
     if (!process) return;

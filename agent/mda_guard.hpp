@@ -1,9 +1,9 @@
-// Whether smtpd still waits for this agent.
+// Tells whether smtpd still waits for this agent.
 //
-// smtpd's child sets alarm(300) and becomes `sh -c "mail.mda …"`, and mail.mda starts the agent with system(3). At 300 seconds
-// the alarm ends only that child: smtpd notes a temporary failure and will deliver again, while the agent lives on and its own
-// parent does not change. What does change is mail.mda's parent, or mail.mda is gone. Compared with what was at the start, so
-// that an agent run by hand, from init or in a container, where 1 is an ordinary parent, delivers.
+// smtpd's child sets alarm(300) and becomes `sh -c "mail.mda …"`, and mail.mda starts the agent with system(3). After 300 seconds
+// the alarm ends only that child. smtpd notes a temporary failure and will deliver again, while the agent lives on under the same
+// parent. But then mail.mda has another parent, or is gone. The guard compares this with the state at its start. So an agent also
+// delivers if it is run by hand, by init or in a container, where 1 is an ordinary parent.
 #pragma once
 
 #include <sys/types.h>
@@ -20,11 +20,11 @@ class MdaGuard {
  public:
   using LookUp = std::function<std::optional<platform::Process>(pid_t)>;
 
-  // Looks for mail.mda among the ancestors, from `parent` (getppid()) up. Without one, or where the system says nothing of other
-  // processes, nothing is ever refused.
+  // Looks for mail.mda among the ancestors, from `parent` (getppid()) upwards. If there is none, or if the system tells nothing
+  // about other processes, refusal() is always empty.
   explicit MdaGuard(pid_t parent, LookUp look_up = platform::process);
 
-  // Why the delivery is no longer wanted; empty while it is.
+  // Why the delivery is no longer wanted. Empty while it is.
   std::string refusal() const;
 
  private:

@@ -5,6 +5,7 @@
 #include "base/size.hpp"
 #include "options/option_rows.hpp"
 #include "options/option_table.hpp"
+#include "options/shared_rows.hpp"
 #include "options/toml_file.hpp"
 #include "policy/classes.hpp"
 #include "rspamd/httpcrypt.hpp"
@@ -12,10 +13,13 @@
 namespace mailbridge::agent {
 namespace {
 
+namespace shared = options::shared;
+
 using options::keep;
 using options::one_of;
 using options::parsed;
 using options::seconds;
+using options::with_text;
 using options::Words;
 
 std::string without_brackets(std::string address) {
@@ -23,7 +27,7 @@ std::string without_brackets(std::string address) {
   return address;
 }
 
-// As written, each valid.
+// The values as they were written. Each has passed the check of its row.
 struct Values {
   std::optional<std::string> sender, receiver, check;
   std::vector<std::string> lmtp;
@@ -64,7 +68,7 @@ constexpr Takes no_value = Takes::nothing, one_value = Takes::value, or_none = T
 
 constexpr char permanent_or_not[] = "permanent|temporary";
 
-// The first sentence of a text is for --help; how it is marked up: options/manual.hpp.
+// --help shows the first sentence of each text. The markup is told in options/manual.hpp.
 constexpr options::Option options[] = {
     {{'s', "sender", "ADDR", or_none, "",
       "The envelope sender. An empty or missing value is the null sender. Without this option it is `SENDER` of the "
@@ -73,39 +77,33 @@ constexpr options::Option options[] = {
     {{'r', "receiver", "ADDR", one_value, "",
       "The envelope recipient. Without this option it is `RECIPIENT` of the environment."},
      keep<&V::receiver>},
-    {{'l', "lmtp", "ENDPOINT", several, default_endpoint,
+    {{'l', "lmtp", "ENDPOINT", several, "/var/run/dovecot/lmtp",
       "Where the server listens: `/PATH`, `unix:/PATH`, `HOST:PORT` or `[V6]:PORT`, and `lmtps://HOST:PORT` for TLS from the "
-      "first "
-      "byte. A host name is looked up in `/etc/hosts` and DNS for each mail, whatever `nsswitch.conf` says; all its addresses "
-      "are "
-      "tried in turn. Of several servers the next one is tried when one cannot be reached, or ends the talk before the mail is "
-      "handed over without a word about recipient or mail."},
+      "first byte. A host name is looked up in `/etc/hosts` and DNS for each mail, whatever `nsswitch.conf` says; all its "
+      "addresses are tried in turn. Of several servers the next one is tried when one cannot be reached, or ends the talk before "
+      "the mail is handed over without a word about recipient or mail."},
      parsed<&V::lmtp, parse_lmtp_endpoint>},
-    {{0, "lmtp-source", "ADDRESS", one_value, "", "The address of our own that TCP connections come from."},
+    {with_text(shared::lmtp_source, "The address of our own that TCP connections come from."),
      parsed<&V::lmtp_source, parse_source>},
-    {{0, "lmtp-starttls", "", no_value, "",
-      "Have TLS with every server, by STARTTLS unless it is `lmtps`. A server that does not do it gets no mail."},
+    {with_text(shared::lmtp_starttls,
+               "Have TLS with every server, by STARTTLS unless it is `lmtps`. A server that does not do it gets no mail."),
      keep<&V::lmtp_starttls>},
-    {{0, "lmtp-ca", "FILE", one_value, "",
-      "Whose certificates the servers may have, in PEM. Without this option those the system trusts."},
+    {with_text(shared::lmtp_ca, "Whose certificates the servers may have, in PEM. Without this option those the system trusts."),
      keep<&V::lmtp_ca>},
-    {{0, "lmtp-name", "NAME", one_value, "",
-      "The name in the certificate of each server. Without this option it is the host in its endpoint."},
+    {with_text(shared::lmtp_name,
+               "The name in the certificate of each server. Without this option it is the host in its endpoint."),
      keep<&V::lmtp_name>},
-    {{0, "lmtp-cert", "FILE", one_value, "",
-      "A certificate to show to servers, with its chain, in PEM. It goes with `--lmtp-cert-key`."},
+    {with_text(shared::lmtp_cert, "A certificate to show to servers, with its chain, in PEM. It goes with `--lmtp-cert-key`."),
      keep<&V::lmtp_cert>},
-    {{0, "lmtp-cert-key", "FILE", one_value, "",
-      "The private key of that certificate, in PEM. Whom smtpd runs the agent as must be able to read it."},
+    {with_text(shared::lmtp_cert_key,
+               "The private key of that certificate, in PEM. Whom smtpd runs the agent as must be able to read it."),
      keep<&V::lmtp_cert_key>},
     {{0, "rcpt", "recipient|user|TEMPLATE", one_value, "recipient",
       "What the server is given as the recipient. The recipient as it is, the name in `USER` of the environment with the "
       "recipient's +detail, or a text with parts between braces: `{user}`; `{local}`, `{detail}` and `{domain}` of the "
-      "recipient; "
-      "`{+detail}` and `{@domain}`, which are nothing without a detail or domain. So `{local}{+detail}@mail.example.org` "
-      "replaces "
-      "the domain.\n"
-      "Up to smtpd 7.2 `USER` is the system user that the agent runs as; give `-r %{user.username}` there."},
+      "recipient; `{+detail}` and `{@domain}`, which are nothing without a detail or domain. So "
+      "`{local}{+detail}@mail.example.org` replaces the domain.\nUp to smtpd 7.2 `USER` is the system user that the agent runs "
+      "as; give `-r %{user.username}` there."},
      parsed<&V::rcpt, parse_rcpt_form>},
     {{0, "strip-detail", "", no_value, "", "Leave the recipient's +detail out."}, keep<&V::strip_detail>},
     {{0, "delimiter", "CHARACTERS", one_value, "+",
@@ -130,61 +128,60 @@ constexpr options::Option options[] = {
       "What becomes of a CR that ends no line. It is delivered as it is, or as a blank, as Postfix does it: some readers take it "
       "for a line end, and then see another mail than the one that was scanned."},
      one_of<&V::bare_cr, Words{"keep|blank"}>},
-    {{0, "mark-key", "FILE", one_value, "",
-      "The key of filter-mailbridge's marks, for `filter-mailbridge --deliver`. A recipient who, as such a mark says, has the "
-      "mail already is not delivered to once more; a mark is never delivered. The file is the one the filter is given, and whom "
-      "smtpd runs the agent as must be able to read it; when it cannot be read, marked mail waits in the queue, and other mail "
-      "is delivered. See `Marks` below."},
+    {with_text(
+         shared::mark_key,
+         "The key of filter-mailbridge's marks, for `filter-mailbridge --deliver`. A recipient who, as such a mark says, has the "
+         "mail already is not delivered to once more; a mark is never delivered. The file is the one the filter is given, and "
+         "whom smtpd runs the agent as must be able to read it; when it cannot be read, marked mail waits in the queue, and "
+         "other mail is delivered. See `Marks` below."),
      keep<&V::mark_key>},
-    {{0, "spool", "DIRECTORY", one_value, "/var/tmp",
-      "Where a mail goes on that is larger than 8 MiB. It has a file of its own there that has no name, is readable by its owner "
-      "only, and is gone with the agent."},
+    {with_text(
+         shared::spool,
+         "Where a mail goes on that is larger than 8 MiB. It has a file of its own there that has no name, is readable by its "
+         "owner only, and is gone with the agent."),
      keep<&V::spool>},
+    // The most is less than 300 seconds: smtpd gives up then (agent/mda_guard.hpp).
     {{0, "timeout", "SECONDS", one_value, "290",
       "How long the whole delivery may take. From 0.1 to 290. The final dot, which makes the server deliver, leaves within the "
       "first five sixths of this time or never; see `CAVEATS`."},
      seconds<&V::timeout, 290>},
     {{0, "keep-trace", "", no_value, "", "Keep smtpd's Return-Path and Delivered-To lines."}, keep<&V::keep_trace>},
-    {{0, "rspamd", "ENDPOINT[,priority=N][,key=KEY]", several, "",
-      "Have rspamd scan each mail before it is delivered. Where a worker listens: `http://HOST[:PORT]`, `https://HOST:PORT` or "
-      "`unix:/PATH`, as filter-mailbridge is given it. See `SCANNING`; where filter-mailbridge scans, this is not needed."},
+    {with_text(
+         shared::rspamd,
+         "Have rspamd scan each mail before it is delivered. Where a worker listens: `http://HOST[:PORT]`, `https://HOST:PORT` "
+         "or `unix:/PATH`, as filter-mailbridge is given it. See `SCANNING`; where filter-mailbridge scans, this is not needed."),
      parsed<&V::rspamd, rspamd::parse_upstream>},
-    {{0, "rspamd-key", "KEY", one_value, "",
-      "The public key of rspamd's workers: what they are asked is encrypted. `key=` after an endpoint is the key of that one "
-      "alone."},
+    {with_text(
+         shared::rspamd_key,
+         "The public key of rspamd's workers: what they are asked is encrypted. `key=` after an endpoint is the key of that one "
+         "alone."),
      parsed<&V::rspamd_key, rspamd::httpcrypt::parse_key>},
-    {{0, "rspamd-ca", "FILE", one_value, "",
-      "Whose certificates the https servers may have, in PEM. Without this option those the system trusts."},
-     keep<&V::rspamd_ca>},
-    {{0, "rspamd-name", "NAME", one_value, "",
-      "The name in the certificate of each https server. Without this option it is the host in its endpoint."},
-     keep<&V::rspamd_name>},
-    {{0, "rspamd-cert", "FILE", one_value, "",
-      "A certificate to show to https servers, with its chain, in PEM. It goes with `--rspamd-cert-key`."},
-     keep<&V::rspamd_cert>},
-    {{0, "rspamd-cert-key", "FILE", one_value, "", "The private key of that certificate, in PEM."}, keep<&V::rspamd_cert_key>},
+    {shared::rspamd_ca, keep<&V::rspamd_ca>},
+    {shared::rspamd_name, keep<&V::rspamd_name>},
+    {shared::rspamd_cert, keep<&V::rspamd_cert>},
+    {with_text(shared::rspamd_cert_key, "The private key of that certificate, in PEM."), keep<&V::rspamd_cert_key>},
     {{0, "settings-id", "ID", one_value, "",
       "The settings rspamd is to use. Without this option it chooses by the recipient and all else it is told."},
      parsed<&V::settings_id, parse_id>},
-    {{0, "request-header", "HEADER", several, "",
-      "Another header of each request to rspamd. Written `Name: value`; those that are the agent's to write cannot be given."},
+    {with_text(
+         shared::request_header,
+         "Another header of each request to rspamd. Written `Name: value`; those that are the agent's to write cannot be given."),
      parsed<&V::request_header, rspamd::parse_request_header>},
-    {{0, "scan-timeout", "SECONDS", one_value, "30", "How long the scan may take. From 0.1 to 240."},
-     seconds<&V::scan_timeout, 240>},
-    {{0, "max-size", "SIZE", one_value, "40M",
-      "The largest mail that is scanned. In bytes, or with K, M or G; a larger one is delivered with X-Spam-Error."},
+    {with_text(shared::scan_timeout, "How long the scan may take. From 0.1 to 240."), seconds<&V::scan_timeout, 240>},
+    {with_text(shared::max_size,
+               "The largest mail that is scanned. In bytes, or with K, M or G; a larger one is delivered with X-Spam-Error."),
      parsed<&V::max_size, parse_size>},
-    {{0, "on-error", "tempfail|accept", one_value, "tempfail",
+    {{0, "on-error", "tempfail|accept", one_value, shared::on_error,
       "What becomes of a mail that could not be scanned. It waits in smtpd's queue, or is delivered with X-Spam-Error."},
      one_of<&V::on_error, Words{"tempfail|accept"}>},
     {{0, "on-reject", "mark|bounce", one_value, "mark",
       "What becomes of a mail that rspamd would reject. It is delivered with the headers of spam. With `bounce` smtpd returns it "
       "to whoever is named as its sender, which is as good as never who sent it."},
      one_of<&V::on_reject, Words{"mark|bounce"}>},
-    {{0, "spam-headers", "milter|rspamc|filter-rspamd", one_value, "milter",
-      "The header fields by which Sieve is to know spam. As rspamd's own milter writes them (`X-Spam: Yes`), as `rspamc --mime` "
-      "does, or as filter-rspamd."},
-     one_of<&V::spam_headers, Words{"milter|rspamc|filter-rspamd"}>},
+    {with_text(shared::spam_headers,
+               "The header fields by which Sieve is to know spam. As rspamd's own milter writes them (`X-Spam: Yes`), as `rspamc "
+               "--mime` does, or as filter-rspamd."),
+     one_of<&V::spam_headers, shared::spam_headers_words>},
     {{0, "check", "ADDR", one_value, "",
       "Deliver nothing, and tell whether each server would take a mail for this recipient. One line for each says so, or why "
       "not: what is closed on the way to its socket and for whom, and the server's words; and what is wrong with the file of "
@@ -231,10 +228,10 @@ Result<ScanSettings> scan_of(const Values& values) {
   for (const std::string& text : values.request_header) scan.request.more += rspamd::parse_request_header(text).value();
   const auto failure = policy::parse_on_error(values.on_error).value();
   using policy::OnError;
-  // What we are short of there will be later.
+  // If this host lacks descriptors or memory, it will have them later, so that failure is always temporary.
   scan.policy.on_failure = {failure, failure, failure, failure, OnError::tempfail, OnError::accept};
   scan.policy.spam_headers = policy::parse_spam_headers(values.spam_headers).value();
-  if (values.on_reject == "bounce") scan.enforcement = policy::Enforcement::all;
+  scan.enforcement = values.on_reject == "bounce" ? policy::Enforcement::all : policy::Enforcement::softened;
   return scan;
 }
 
@@ -290,7 +287,7 @@ Result<std::variant<Settings, Text>> read_settings(const std::vector<std::string
     auto scan = scan_of(given);
     if (!scan) return tl::unexpected(std::move(scan.error()));
     settings.scan = std::move(*scan);
-    // With `-r %{user.username}` the recipient is no address.
+    // With `-r %{user.username}` the recipient is no address, and rspamd needs one.
     const std::string told = environment.recipient.value_or("");
     settings.scan_recipient = recipient.find('@') != std::string::npos ? recipient : told.empty() ? request.original : told;
   }

@@ -18,21 +18,21 @@
 
 namespace mailbridge::agent {
 
-// What argv asks for besides a delivery: --help, --version.
+// The text that argv asks for instead of a delivery: --help, --version.
 struct Text {
   std::string text;
 };
 
 struct Settings {
-  bool check = false;         // deliver nothing
+  bool check = false;         // only check, deliver nothing
   std::string mark_key_file;  // empty: none
   Request request;
-  std::optional<asio::ip::address> source;  // of TCP connections to the servers
+  std::optional<asio::ip::address> source;  // our own address of TCP connections to the servers
   bool starttls = false;
   net::TlsSettings tls_files;
-  std::string tls_name;  // in their certificates; empty: the server's host
+  std::string tls_name;  // in the servers' certificates; empty: the server's host
   std::optional<ScanSettings> scan;
-  std::string scan_recipient;  // whose settings rspamd is to use
+  std::string scan_recipient;  // the recipient that rspamd is told, so that it uses his settings
 };
 
 // The fault is one line.

@@ -9,7 +9,7 @@
 namespace mailbridge::agent {
 namespace {
 
-// What stands between two marks; empty when one is not there.
+// The text between two marks; empty if one of them is missing.
 std::string_view between(std::string_view text, std::string_view begin, std::string_view end) {
   const std::size_t at = text.find(begin);
   if (at == std::string_view::npos) return {};
@@ -17,7 +17,7 @@ std::string_view between(std::string_view text, std::string_view begin, std::str
   return text.substr(0, std::min(text.find(end), text.size()));
 }
 
-// "from HELO (NAME [ADDRESS])". HELO is a name or an address literal (smtp_check_helo), the address is smtpd's.
+// Parses "from HELO (NAME [ADDRESS])". HELO is a name or an address literal (smtp_check_helo); smtpd writes the address.
 void read_client(std::string_view line, mail::Envelope& envelope) {
   const std::size_t address = line.rfind(" [");
   const std::size_t name = line.find(" (");
@@ -30,7 +30,7 @@ void read_client(std::string_view line, mail::Envelope& envelope) {
   if (envelope.hostname == "<unknown>") envelope.hostname.clear();
 }
 
-// "by HOST (OpenSMTPD) with ESMTPSA id …".
+// Parses "by HOST (OpenSMTPD) with ESMTPSA id …".
 void read_server(std::string_view line, mail::Envelope& envelope) {
   envelope.mta_name = between(line, "by ", " ");
   envelope.queue_id = between(line, " id ", " ");
@@ -40,7 +40,7 @@ void read_server(std::string_view line, mail::Envelope& envelope) {
     envelope.tls_version = "TLS" + std::string(tls.substr(0, tls.find(':')));
     envelope.tls_cipher = between(tls, ":", ":");
   }
-  // The name is told only to a listener with `received-auth`, and rspamd wants one to know that there is one.
+  // smtpd writes the name only on a listener with `received-auth`, but rspamd needs one to know that the client authenticated.
   if (envelope.local || !between(line, " with ", " ").ends_with('A')) return;
   std::string_view user = between(line, " user=", " ");
   if (user.ends_with(';')) user.remove_suffix(1);

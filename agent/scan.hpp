@@ -26,11 +26,11 @@ struct ScanSettings {
   std::vector<rspamd::Upstream> upstreams;  // at least one
   net::TlsSettings tls_files = {};
   std::string tls_name = {};  // in their certificates; empty: the server's host
-  Duration timeout = std::chrono::seconds(30);
+  Duration timeout{};
   std::size_t max_size = 0;  // of what is scanned
   rspamd::ScanSettings request = {};
   policy::Policy policy = {};
-  policy::Enforcement enforcement = policy::Enforcement::softened;
+  policy::Enforcement enforcement{};
 };
 
 // Tries as many servers as it takes, and ends by `until`. `settings` must outlive it.

@@ -3,7 +3,7 @@
 namespace mailbridge::agent {
 namespace {
 
-// smtpd turns these into ':' when it expands %{sender} on a command line (MAILADDR_ESCAPE).
+// smtpd replaces these characters with ':' when it expands %{sender} on a command line (MAILADDR_ESCAPE).
 constexpr std::string_view mangled = "!#$%&'*?`{|}~";
 
 bool same_sender(std::string_view written, std::string_view given) {

@@ -39,11 +39,10 @@ using Step = std::variant<Send, Await, Done>;
 struct Ending {
   enum class Kind { closed, timed_out, failed };
   Kind kind;
-  std::string error = {};  // failed: the system's words ("Connection reset by peer"); timed_out: what there was no time for
+  std::string error = {};  // failed: the system's words ("Connection reset by peer"); timed_out: what took too long
 };
 
-// As a transcript names it: "closed", "timed_out", "failed Connection reset by peer",
-// "timed_out no connection in time".
+// The words of a transcript: "closed", "timed_out", "failed Connection reset by peer", "timed_out no connection in time".
 inline std::string to_string(const Ending& ending) {
   std::string text;
   switch (ending.kind) {

@@ -7,10 +7,10 @@ namespace mailbridge {
 
 inline bool is_end_of_data(std::string_view line) { return line == "."; }
 
-// The line as it was before the sender stuffed it. Not for the line that ends the data.
+// The line without the dot that the sender added. Not for the line that ends the data.
 inline std::string_view unstuffed(std::string_view line) { return line.starts_with('.') ? line.substr(1) : line; }
 
-// Whether the line wants one more dot in front when it is sent.
+// True if a dot must be added in front of the line when it is sent.
 inline bool needs_dot(std::string_view line) { return line.starts_with('.'); }
 
 }  // namespace mailbridge

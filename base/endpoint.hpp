@@ -23,8 +23,7 @@ struct UnixEndpoint {
 using Endpoint = std::variant<TcpEndpoint, UnixEndpoint>;
 
 // "http://host:port" (port 11333, rspamd's normal worker, when left out), "http://[2001:db8::1]:11333", "https://host:port" (the
-// port must be given), "unix:/path".
-// A path after the authority is refused: the command is ours to choose.
+// port must be given), "unix:/path". A path after the authority is refused, because the path is that of the command we send.
 Result<Endpoint> parse_http_endpoint(std::string_view text);
 
 // "/path", "unix:/path", "host:port", "[2001:db8::1]:24", "lmtp://host:port", and "lmtps://host:port" for TLS from the first

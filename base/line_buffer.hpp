@@ -1,4 +1,4 @@
-// Bytes in, lines out. A line ends at LF; what stands before it is given without the LF and otherwise untouched (a CR stays).
+// Cuts a stream of bytes into lines. A line ends at LF. The callback gets it without the LF and otherwise unchanged: a CR stays.
 #pragma once
 
 #include <cstddef>
@@ -9,12 +9,12 @@ namespace mailbridge {
 
 class LineBuffer {
  public:
-  // A line longer than `max` bytes is given cut to its first `max` bytes, with `cut` set; the rest up to its LF is dropped.
-  // All memory is taken here, so that feed() throws only what its callback throws.
+  // Of a line longer than `max` bytes the callback gets the first `max` bytes, and `cut` is true; the rest up to the LF is
+  // dropped. The constructor allocates all memory, so feed() throws only what its callback throws.
   explicit LineBuffer(std::size_t max) : max_(max) { held_.reserve(max); }
 
-  // Calls on_line(std::string_view line, bool cut) for every line that ends within `bytes`. A line that lies whole within `bytes`
-  // is not copied. The view is valid during the call only.
+  // Calls on_line(std::string_view line, bool cut) for every line that ends within `bytes`. A line that lies within `bytes`
+  // as a whole is not copied. The view is valid during the call only.
   template <class OnLine>
   void feed(std::string_view bytes, OnLine&& on_line) {
     while (!bytes.empty()) {

@@ -9,8 +9,9 @@
 
 namespace mailbridge {
 
-// How many letters have to be added, removed, replaced or swapped with their neighbour to make one name of the other (optimal
-// string alignment). Names of more than 64 letters are as far apart as they are long.
+// How many letters have to be added, removed, replaced or swapped with their neighbour to turn one name into the other (optimal
+// string alignment). Names of more than 64 letters are not compared: equal ones have distance 0, others the length of the longer
+// one.
 inline std::size_t distance(std::string_view a, std::string_view b) {
   constexpr std::size_t longest = 64;
   if (a.size() > longest || b.size() > longest) return a == b ? 0 : std::max(a.size(), b.size());
@@ -30,8 +31,8 @@ inline std::size_t distance(std::string_view a, std::string_view b) {
   return steps[a.size()][b.size()];
 }
 
-// The name that was probably meant: the first of those that are nearest, when no more than a quarter of its letters differ, or one. Empty
-// when there is none.
+// The name that was probably meant: the first of the nearest names, if at most a quarter of its letters differ, or one letter.
+// Empty if there is none.
 template <class Names>
 std::string_view nearest(std::string_view written, const Names& names) {
   std::string_view best;
@@ -45,7 +46,7 @@ std::string_view nearest(std::string_view written, const Names& names) {
   return best;
 }
 
-// "; did you mean --name?", to be appended to what is wrong; empty when nothing was.
+// "; did you mean --name?", to be appended to a message. Empty if no name is near.
 template <class Names>
 std::string suggestion(std::string_view written, const Names& names, std::string_view prefix = {}) {
   const std::string_view meant = nearest(written, names);

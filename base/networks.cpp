@@ -14,7 +14,7 @@ constexpr std::size_t v4_offset = 12;
 
 bool is_v4(std::string_view text) { return text.find(':') == std::string_view::npos; }
 
-// All of `text`, without signs and blanks.
+// The number that all of `text` stands for; signs and blanks are refused.
 std::optional<unsigned> number(std::string_view text, int base, std::size_t max_digits, unsigned max) {
   unsigned value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, base);
@@ -34,7 +34,8 @@ bool parse_v4(std::string_view text, std::uint8_t* octets) {
   return true;
 }
 
-// The groups of one side of "::", the last of which may be an IPv4 address; how many octets, or nothing.
+// Parses the groups on one side of "::"; the last one may be an IPv4 address. The number of octets, or nothing when the text is
+// malformed.
 std::optional<std::size_t> parse_groups(std::string_view text, Address& octets) {
   std::size_t size = 0;
   while (!text.empty()) {

@@ -1,4 +1,4 @@
-// Sets of IPv4 and IPv6 networks (RFC 4632 3.1, RFC 4291 2.2 and 2.3), in which one address is found by halving.
+// Sets of IPv4 and IPv6 networks (RFC 4632 3.1, RFC 4291 2.2 and 2.3). An address is looked up by binary search.
 #pragma once
 
 #include <array>
@@ -10,7 +10,7 @@
 
 namespace mailbridge {
 
-// Big-endian; an IPv4 address is the IPv6 one that maps it (RFC 4291 2.5.5.2), so that both kinds are one.
+// Big-endian. An IPv4 address is stored as the IPv6 address that maps it (RFC 4291 2.5.5.2), so both kinds are compared alike.
 using Address = std::array<std::uint8_t, 16>;
 
 struct Network {
@@ -18,7 +18,7 @@ struct Network {
   bool operator==(const Network&) const = default;
 };
 
-// "192.0.2.0/24", "2001:db8::/32", or an address alone. Bits below the prefix do not count.
+// "192.0.2.0/24", "2001:db8::/32", or an address alone. Bits below the prefix are ignored.
 Result<Network> parse_network(std::string_view text);
 
 class Networks {
@@ -26,11 +26,11 @@ class Networks {
   Networks() = default;
   explicit Networks(std::vector<Network> networks);
 
-  // `address` as text, perhaps with a zone ("fe80::1%eth0"); what is no address is in no network.
+  // `address` is text, and may have a zone ("fe80::1%eth0"). Text that is no address is in no network.
   bool contain(std::string_view address) const;
 
  private:
-  std::vector<Network> ranges_;  // sorted and apart from each other
+  std::vector<Network> ranges_;  // sorted; none overlaps or touches another
 };
 
 }  // namespace mailbridge

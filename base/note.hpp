@@ -1,4 +1,4 @@
-// What a pure machine wants a person to read. One event, one line, `key=value`.
+// A message for people from a pure machine. One event is one line of `key=value`.
 #pragma once
 
 #include <string>

@@ -11,8 +11,8 @@ namespace mailbridge {
 enum class Errc {
   malformed,    // the input does not follow its grammar
   too_large,    // the input is well-formed but beyond a bound of ours
-  unsupported,  // well-formed, and something we do not do
-  refused,      // the peer answered, and said no
+  unsupported,  // the input is well-formed, and asks for something we do not do
+  refused,      // the peer, or the system, answered with a refusal
 };
 
 struct Fault {

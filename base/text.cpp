@@ -9,7 +9,7 @@ constexpr char lower_of(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char
 
 constexpr bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
 
-// Runs of blanks and control bytes become one space; `map` decides about every other byte.
+// Each run of blanks and control bytes becomes one space. `map` gives what every other byte becomes.
 template <class Map>
 std::string squeeze(std::string_view text, std::size_t max, Map map) {
   std::string line;
@@ -80,7 +80,7 @@ std::size_t enhanced_code_size(std::string_view text, char status_class) {
 }
 
 void append_field(std::string& line, std::string_view key, std::string_view value) {
-  constexpr std::size_t max_value = 256;  // a log line of ours stays below syslog's customary 1,024 bytes
+  constexpr std::size_t max_value = 256;  // bytes; keeps our log lines below syslog's usual 1,024 bytes
   const std::string shown = printable(value, max_value);
   if (!line.empty()) line += ' ';
   line += key;

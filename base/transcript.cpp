@@ -12,7 +12,7 @@ int hex_digit(char c) {
   return -1;
 }
 
-// The bytes that the text stands for; `ended` is cleared by a backslash as the very last character.
+// The bytes that the escaped text stands for. `ended` becomes false if a backslash is the very last character.
 std::string unescape(std::string_view text, bool& ended) {
   std::string bytes;
   bytes.reserve(text.size() + 1);

@@ -31,10 +31,10 @@ struct Line {
   std::size_t at;    // line in the file, from 1
 };
 
-// Takes any input: what is no line of a lane is a comment. Numbers above 999,999 make a comment as well.
+// Takes any input: a line that belongs to no lane is a comment, and so is a line with a number above 999,999.
 std::vector<Line> parse(std::string_view text);
 
-// The bytes as one or more lines of a lane ("R2>"), for a recorder.
+// Appends the bytes as one or more lines of a lane ("R2>"), for a recorder.
 void append(std::string& out, std::string_view lane, std::string_view bytes);
 
 }  // namespace mailbridge::transcript

@@ -44,9 +44,9 @@ namespace {
 
 constexpr std::size_t read_size = 64 * 1024;
 constexpr const char* program = "filter-mailbridge";
-constexpr Duration patience_with_smtpd = std::chrono::seconds(5);  // for its answer to EHLO
-constexpr Duration farewell = std::chrono::seconds(1);  // for what is still to be written when smtpd is gone, and to the log
-// Until what the log did not take is offered again: at first, and at most.
+constexpr Duration patience_with_smtpd = std::chrono::seconds(5);  // to answer EHLO
+constexpr Duration farewell = std::chrono::seconds(1);             // for the last output and log lines when smtpd is gone
+// The pause before kept log lines are offered to the log again: the first one, and the longest.
 constexpr Duration first_log_pause = std::chrono::milliseconds(10);
 constexpr Duration last_log_pause = std::chrono::seconds(1);
 
@@ -56,7 +56,7 @@ std::size_t descriptor_limit() {
   return limit.rlim_cur;
 }
 
-// Of the first thousand: a process that may have many more does not miss a few.
+// How many of the first 1,024 descriptors are open. A process that may have many more does not miss a few.
 std::size_t open_descriptors() {
   std::vector<pollfd> descriptors(std::min<std::size_t>(descriptor_limit(), 1024));
   for (std::size_t i = 0; i < descriptors.size(); ++i) descriptors[i].fd = static_cast<int>(i);
@@ -106,7 +106,7 @@ class App {
   }
 
  private:
-  // Before a name look-up begins another thread: only this one, and those that it begins, are confined.
+  // Must run before a name look-up starts another thread, because only this thread and those that it starts are confined.
   std::optional<Recorder> prepare() {
     net::open_log(settings_.log_target, settings_.log_level, program);
     share_descriptors();
@@ -125,7 +125,7 @@ class App {
     return recorder;
   }
 
-  // Fewer scans at once than are wanted, where they would find no descriptors.
+  // Lowers the number of scans at once, if there are not enough descriptors for them.
   void share_descriptors() {
     if (open_at_start_ == 0) open_at_start_ = open_descriptors();
     const std::size_t limit = descriptor_limit();
@@ -146,24 +146,24 @@ class App {
     settings_.given.push_back({"--max-scans", std::to_string(shares.scans)});
   }
 
-  // A recording is played without chance.
+  // The seed for the engine. It is 0 in a recording, because a transcript is played with 0.
   std::uint64_t random() const {
     if (recorder_) return 0;
     std::random_device device;
     return (std::uint64_t{device()} << 32) | device();
   }
 
-  // Whole milliseconds since start, so that a recording's T lanes lead to the same figures when it is played.
+  // Whole milliseconds since the start, so that a recording's T lanes lead to the same figures when it is played.
   TimePoint now() const { return start_ + std::chrono::floor<std::chrono::milliseconds>(Clock::now() - start_); }
 
-  // Whatever it was (memory, most likely), smtpd and the other sessions are better off with us than without.
+  // Whatever failed (most likely memory), smtpd and the other sessions are better off if the filter goes on.
   static void carry_on_after(const std::exception& error) noexcept {
     char line[200];
     std::snprintf(line, sizeof line, "carrying on after: %s", error.what());
     net::log(Level::error, line);
   }
 
-  // A gap in the recording is better than bytes written twice or not at all.
+  // A gap in the recording does less harm than bytes that are written twice or not at all.
   template <class Entry>
   void record(Entry entry) noexcept {
     try {
@@ -206,7 +206,7 @@ class App {
       if (error) return leave();
       const std::string_view bytes(in_buffer_.data(), n);
       const TimePoint at = now();
-      // The next read is under way whatever is thrown, and into the other buffer: Asio reads what is there at once.
+      // Start the next read before anything can throw. It needs the other buffer, because Asio reads available bytes at once.
       used_buffer_.swap(in_buffer_);
       read();
       record([&](Recorder& to) { to.smtpd('>', bytes, at); });
@@ -222,7 +222,7 @@ class App {
       if (number == SIGUSR1) return log_counters();
       auto settings = read_again_();
       if (!settings) return net::log(Level::error, "the settings stay as they were: " + settings.error().what);
-      settings->engine.spool = std::move(settings_.engine.spool);  // no other directory is open to us any more
+      settings->engine.spool = std::move(settings_.engine.spool);  // the process is confined to this directory
       settings_ = std::move(*settings);
       net::open_log(settings_.log_target, settings_.log_level, program);
       share_descriptors();
@@ -230,12 +230,12 @@ class App {
       scanner_.use(settings_.upstreams, rspamd_settings(settings_));
       mailboxes_.use(mailbox_settings(settings_));
       net::log(Level::info, "the settings were read again");
-      engine_.tick(now());  // more scans at once, or less patience
+      engine_.tick(now());  // the new settings may allow more scans at once, or shorter deadlines
       pump();
     });
   }
 
-  // syslogd is behind, or away.
+  // syslogd is slow or not there: offers the kept lines again after a pause.
   void await_log(Duration pause) {
     if (log_waits_) return;
     log_due_.expires_after(pause);
@@ -249,8 +249,9 @@ class App {
 
   void log_counters() const { net::log(Level::info, "counters " + engine_.counters()); }
 
-  // What the engine wants done. To be called after anything was said to it. A scan can fail while it is being started, which gets
-  // here again: what that leads to is done after the rest, for thousands can wait to fail in a row.
+  // Carries out the engine's commands. To be called after each call of the engine. A scan can fail while it is being started,
+  // which calls this again; that call returns at once, and the outer one carries out what follows. (Thousands of waiting scans
+  // can fail in a row.)
   void pump() {
     if (std::exchange(pumping_, true)) return;
     for (auto commands = engine_.take_commands(); !commands.empty(); commands = engine_.take_commands()) {
@@ -258,7 +259,7 @@ class App {
         try {
           std::visit([this](auto& wanted) { carry_out(wanted); }, command);
         } catch (const std::exception& error) {
-          carry_on_after(error);  // a scan that did not start is given up at its deadline
+          carry_on_after(error);  // if a scan did not start, the engine gives it up at its deadline
         }
       }
     }
@@ -304,7 +305,7 @@ class App {
   void carry_out(recipients::CancelDelivery& command) { mailboxes_.cancel(command.id); }
   void carry_out(session::StartScan& command) { scanner_.start(std::move(command)); }
 
-  // Once everything that is ready by now has been heard, so that what it leads to leaves in one piece.
+  // Writes after all events that are ready now, so that all output leaves in one piece.
   void write_soon() {
     if (writing_) return;
     asio::post(io_, [this] {
@@ -314,7 +315,7 @@ class App {
     writing_ = true;
   }
 
-  // One window at a time, so that a long message leaves the other sessions their turn.
+  // Writes one window at a time, so that other sessions get their turn during a long message.
   void write() {
     const std::string_view bytes = engine_.output();
     if (bytes.empty()) return;
@@ -357,7 +358,7 @@ class App {
   Settings settings_;
   const ReadAgain read_again_;
   const TimePoint start_ = Clock::now();
-  std::size_t open_at_start_ = 0;  // descriptors
+  std::size_t open_at_start_ = 0;  // open descriptors
   std::optional<Recorder> recorder_ = prepare();
   asio::io_context io_{1};
   session::Engine engine_;

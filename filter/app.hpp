@@ -1,4 +1,4 @@
-// The wires of filter-mailbridge: standard input and output, rspamd's sockets, the clock and the log around one Engine.
+// The program around one Engine: standard input and output, the connections to rspamd and Dovecot, the clock and the log.
 #pragma once
 
 #include <functional>
@@ -11,9 +11,9 @@ namespace mailbridge::filter {
 // Reads the settings again. The fault is one line.
 using ReadAgain = std::function<Result<Settings>()>;
 
-// Serves smtpd on file descriptors 0 and 1 until end of file, then leaves the process with status 0: a name look-up in flight
-// could hold an orderly return for seconds, and smtpd waits for nobody. On SIGHUP the settings are read again; sessions go on,
-// and when something is wrong so do the old settings.
+// Serves smtpd on file descriptors 0 and 1 until end of file, then ends the process with status 0. It does not return, because a
+// name look-up that is under way could delay that for seconds, and smtpd does not wait. On SIGHUP the settings are read again and
+// sessions go on; if something is wrong with the new settings, the old ones stay.
 [[noreturn]] void serve(Settings settings, ReadAgain read_again);
 
 }  // namespace mailbridge::filter

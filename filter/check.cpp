@@ -24,7 +24,7 @@
 namespace mailbridge::filter {
 namespace {
 
-// In two parts, so that nobody takes this program for spam.
+// In two parts, so that this program is not taken for spam itself.
 constexpr const char* gtube[] = {"XJS*C4JDBQADN1.NSBN3*2IDNEN*", "GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"};
 constexpr std::size_t max_shown = 300;
 constexpr std::size_t larger_than_any_quota = std::size_t{1} << 40;
@@ -39,7 +39,7 @@ std::shared_ptr<mail::Message> test_spam() {
 }
 
 struct Scan {
-  std::string fault;  // of the server as such; then there is no result
+  std::string fault;  // the server cannot be used at all; then there is no result
   std::optional<rspamd::ScanResult> result;
 };
 
@@ -69,7 +69,7 @@ Scan scan(const rspamd::Upstream& server, const Settings& settings) {
   return result;
 }
 
-// What Dovecot says of a recipient, and of room for a message of `size` bytes; 0: of no certain size.
+// Asks Dovecot about a recipient, and about room for a message of `size` bytes; 0: the size is not known.
 recipients::Found look_up(wires::Mailboxes::Settings settings, const std::string& recipient, std::size_t size,
                           Duration patience) {
   asio::io_context io;

@@ -1,4 +1,5 @@
-// filter-mailbridge: options, and the rule that a wrong one never takes smtpd down. See docs/filter-mailbridge.8.
+// The program filter-mailbridge(8). It reads the options, and serves smtpd even if an option is wrong: then each message gets a
+// temporary failure, because smtpd would end with its filter.
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -25,13 +26,14 @@ namespace {
 
 using namespace mailbridge;
 
-// smtpd gives its filters a socket.
+// True if standard input is a socket, as smtpd gives it to its filters.
 bool started_by_smtpd() {
   struct stat status {};
   return fstat(STDIN_FILENO, &status) == 0 && S_ISSOCK(status.st_mode);
 }
 
-// Each scan holds a socket. smtpd takes as many sessions as the hard limit allows, and a filter inherits the soft one.
+// Raises the soft limit to the hard one. Each scan needs a socket, and smtpd takes as many sessions as the hard limit allows, but
+// gives its filters the soft one.
 void raise_descriptor_limit() {
   rlimit limit{};
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
@@ -40,12 +42,12 @@ void raise_descriptor_limit() {
 }
 
 filter::Settings out_of_order(std::string why) {
-  filter::Settings settings;
+  filter::Settings settings = filter::read_settings(std::vector<filter::GivenOption>{}).value();  // the defaults
   settings.engine.out_of_order = std::move(why);
   return settings;
 }
 
-// OpenSSL is not even initialised when no server wants it.
+// Reads the settings and loads the TLS files. OpenSSL is not even initialised if no server needs it.
 Result<std::variant<filter::Settings, filter::Text>> read_settings(const std::vector<std::string>& argv) {
   auto read = filter::read_settings(argv);
   auto* settings = read ? std::get_if<filter::Settings>(&*read) : nullptr;
@@ -69,7 +71,7 @@ Result<std::variant<filter::Settings, filter::Text>> read_settings(const std::ve
 
 int run(const std::vector<std::string>& argv) {
   auto read = read_settings(argv);
-  bool check_config = false;  // argv may be what is wrong, so these flags are looked for by hand
+  bool check_config = false;  // searched for by hand, because argv itself may be wrong
   bool check = false;
   for (const std::string& word : argv) {
     check_config = check_config || word == "--check-config";
@@ -108,8 +110,7 @@ int run(const std::vector<std::string>& argv) {
     return 1;
   }
   std::puts("configuration OK");
-  net::open_log(net::LogTarget::stderr_stream, Level::error,
-                "filter-mailbridge");  // what there is to say goes to standard output
+  net::open_log(net::LogTarget::stderr_stream, Level::error, "filter-mailbridge");  // the results go to standard output
   return !check || filter::check_servers(*settings) ? 0 : 1;
 }
 
@@ -117,9 +118,9 @@ int run(const std::vector<std::string>& argv) {
 
 int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);
-  std::signal(SIGHUP, SIG_IGN);  // these two until they are waited for: a filter that ends takes smtpd with it
+  std::signal(SIGHUP, SIG_IGN);  // both until App waits for them: if a signal ends the filter, smtpd ends as well
   std::signal(SIGUSR1, SIG_IGN);
-  std::signal(SIGXFSZ, SIG_IGN);  // a recording can reach the limit of file sizes
+  std::signal(SIGXFSZ, SIG_IGN);  // a recording can reach the limit of file sizes, and must not end the filter then
   try {
     return run({argv, argv + argc});
   } catch (const std::exception& error) {

@@ -10,6 +10,7 @@
 #include "base/text.hpp"
 #include "options/option_rows.hpp"
 #include "options/option_table.hpp"
+#include "options/shared_rows.hpp"
 #include "options/toml_file.hpp"
 #include "rspamd/httpcrypt.hpp"
 #include "rspamd/scan_request.hpp"
@@ -18,14 +19,18 @@
 namespace mailbridge::filter {
 namespace {
 
+namespace shared = options::shared;
+
 using options::keep;
 using options::one_of;
 using options::parsed;
 using options::seconds;
 using options::whole_number;
+using options::with_default;
+using options::with_text;
 using options::Words;
 
-// As written; each has passed its row of the table.
+// The values as they were written. Each has passed the check of its row.
 struct Values {
   std::vector<std::string> rspamd, settings_id, request_header;
   std::string rspamd_key, rspamd_ca, rspamd_name, rspamd_cert, rspamd_cert_key;
@@ -57,7 +62,7 @@ using V = Values;
 
 Result<void> parse_recipient(std::string_view text) { return policy::Recipients().add(text); }
 
-// Dovecot has no TLS for its policy services.
+// Dovecot's policy services have no TLS.
 Result<Endpoint> parse_policy_endpoint(std::string_view text) {
   auto endpoint = parse_lmtp_endpoint(text);
   const auto* tcp = endpoint ? std::get_if<TcpEndpoint>(&*endpoint) : nullptr;
@@ -71,7 +76,7 @@ Result<Network> parse_address(std::string_view text) {
   return fail(Errc::malformed, "an IPv4 or IPv6 address is wanted, not " + std::string(text));
 }
 
-// A path is looked into when the settings are made.
+// Stores a path as it is: the file is read when the settings are made. Other values are parsed.
 template <auto Member, auto Parse>
 std::string path_or(void* values, std::string_view value) {
   return value.starts_with('/') ? keep<Member>(values, value) : parsed<Member, Parse>(values, value);
@@ -80,50 +85,46 @@ std::string path_or(void* values, std::string_view value) {
 using Takes = options::OptionText::Takes;
 constexpr Takes no_value = Takes::nothing, one_value = Takes::value, or_none = Takes::optional_value, several = Takes::values;
 
-// The first sentence of a text is for --help; how it is marked up: options/manual.hpp.
+// --help shows the first sentence of each text. The markup is told in options/manual.hpp.
 constexpr options::Option options[] = {
-    {{0, "rspamd", "ENDPOINT[,priority=N][,key=KEY]", several, "http://127.0.0.1:11333",
-      "Where a worker of rspamd listens: `http://HOST[:PORT]`, `https://HOST:PORT` or `unix:/PATH`. The host is a name, an "
-      "IPv4 address, or an IPv6 address between brackets; the port is 11333 when left out. Of several, those of the highest "
-      "priority get the mail in turn, and the others when none of those is up; the priority is 0 when left out, and 1000 at "
-      "most. See `Servers` below."},
+    {with_text(
+         with_default(shared::rspamd, "http://127.0.0.1:11333"),
+         "Where a worker of rspamd listens: `http://HOST[:PORT]`, `https://HOST:PORT` or `unix:/PATH`. The host is a name, an "
+         "IPv4 address, or an IPv6 address between brackets; the port is 11333 when left out. Of several, those of the highest "
+         "priority get the mail in turn, and the others when none of those is up; the priority is 0 when left out, and 1000 at "
+         "most. See `Servers` below."),
      parsed<&V::rspamd, rspamd::parse_upstream>},
-    {{0, "rspamd-key", "KEY", one_value, "",
-      "The public key of rspamd's workers: what they are asked is encrypted. It is what `rspamadm keypair` shows as "
-      "`pubkey`; `key=` after an endpoint is the key of that one alone. See `Encryption` below."},
+    {with_text(shared::rspamd_key,
+               "The public key of rspamd's workers: what they are asked is encrypted. It is what `rspamadm keypair` shows as "
+               "`pubkey`; `key=` after an endpoint is the key of that one alone. See `Encryption` below."),
      parsed<&V::rspamd_key, rspamd::httpcrypt::parse_key>},
     {{0, "compress", "", no_value, "",
       "Send mail to rspamd compressed with zstd. It pays over a network, and only costs time on one host."},
      keep<&V::compress>},
-    {{0, "rspamd-ca", "FILE", one_value, "",
-      "Whose certificates the https servers may have, in PEM. Without this option those the system trusts."},
-     keep<&V::rspamd_ca>},
-    {{0, "rspamd-name", "NAME", one_value, "",
-      "The name in the certificate of each https server. Without this option it is the host in its endpoint."},
-     keep<&V::rspamd_name>},
-    {{0, "rspamd-cert", "FILE", one_value, "",
-      "A certificate to show to https servers, with its chain, in PEM. It goes with `--rspamd-cert-key`."},
-     keep<&V::rspamd_cert>},
-    {{0, "rspamd-cert-key", "FILE", one_value, "",
-      "The private key of that certificate, in PEM. The filter's user must be able to read it."},
+    {shared::rspamd_ca, keep<&V::rspamd_ca>},
+    {shared::rspamd_name, keep<&V::rspamd_name>},
+    {shared::rspamd_cert, keep<&V::rspamd_cert>},
+    {with_text(shared::rspamd_cert_key,
+               "The private key of that certificate, in PEM. The filter's user must be able to read it."),
      keep<&V::rspamd_cert_key>},
     {{0, "settings-id", "[CLASS=]ID", several, "",
-      "The settings rspamd is to use for a class of messages, or for all others. See `Classes` below. Without this option "
-      "rspamd chooses."},
+      "The settings rspamd is to use for a class of messages, or for all others. See `Classes` below. Without this option rspamd "
+      "chooses."},
      parsed<&V::settings_id, policy::parse_settings_id>},
     {{0, "action", "NAME=DO", several, "",
       "What is done about an action of rspamd's. The name as rspamd spells it, and one of `accept`, `header [NAME: VALUE]`, "
       "`subject [TEMPLATE]`, `tempfail [TEXT]` and `reject [CODE] [X.Y.Z] [TEXT]`; see `Verdicts` below."},
      parsed<&V::action, policy::parse_action>},
-    {{0, "request-header", "HEADER", several, "",
-      "Another header of each request to rspamd. Written `Name: value`; `Pass: all` for instance has rspamd compute all "
-      "symbols even beyond the score for a reject. Those that the filter writes itself cannot be given. `Password` makes "
-      "rspamd take the filter for rspamc, and leave out greylisting and rate limits."},
+    {with_text(
+         shared::request_header,
+         "Another header of each request to rspamd. Written `Name: value`; `Pass: all` for instance has rspamd compute all "
+         "symbols even beyond the score for a reject. Those that the filter writes itself cannot be given. `Password` makes "
+         "rspamd take the filter for rspamc, and leave out greylisting and rate limits."),
      parsed<&V::request_header, rspamd::parse_request_header>},
     {{0, "networks", "CIDR|FILE", several, "",
-      "Addresses that make up the class networks. An IPv4 or IPv6 address or network, or the absolute path of a file with "
-      "one a line; what follows a `#` is a comment there. Their unknown recipients are counted by session alone, see "
-      "`Recipients` below."},
+      "Addresses that make up the class networks. An IPv4 or IPv6 address or network, or the absolute path of a file with one a "
+      "line; what follows a `#` is a comment there. Their unknown recipients are counted by session alone, see `Recipients` "
+      "below."},
      path_or<&V::networks, parse_network>},
     {{0, "recipients", "ADDRESS|@DOMAIN|FILE", several, "",
       "Addresses that make up the class recipients. An address, all of a domain, or the absolute path of a file with one of "
@@ -133,59 +134,60 @@ constexpr options::Option options[] = {
      parsed<&V::skip, policy::parse_class>},
     {{0, "connect-timeout", "SECONDS", one_value, "3", "How long reaching one server of rspamd may take. From 0.1 to 60."},
      seconds<&V::connect_timeout, 60>},
-    {{0, "scan-timeout", "SECONDS", one_value, "30",
-      "How long the whole scan may take, connecting included. From 0.1 to 600. Clients wait for a reply to their message for "
-      "10 minutes according to RFC 5321, but some give up after one."},
+    {with_text(
+         shared::scan_timeout,
+         "How long the whole scan may take, connecting included. From 0.1 to 600. Clients wait for a reply to their message for "
+         "10 minutes according to RFC 5321, but some give up after one."),
      seconds<&V::scan_timeout, 600>},
     {{0, "soften", "CLASS", several, "", "Accept and mark what would be refused for good in this class. See `Classes` below."},
      parsed<&V::soften, policy::parse_class>},
     {{0, "monitor", "", no_value, "",
-      "Refuse nothing because of a verdict or a failure, and mark nothing as spam. Headers and the log tell what would have "
-      "been done, see `Monitor mode` below."},
+      "Refuse nothing because of a verdict or a failure, and mark nothing as spam. Headers and the log tell what would have been "
+      "done, see `Monitor mode` below."},
      keep<&V::monitor>},
-    {{0, "max-size", "SIZE", one_value, "40M",
-      "The largest message that is scanned. In bytes, or with K, M or G; see `Limits` below."},
+    {with_text(shared::max_size, "The largest message that is scanned. In bytes, or with K, M or G; see `Limits` below."),
      parsed<&V::max_size, parse_size>},
-    {{0, "on-error", "tempfail|accept|reject", one_value, "tempfail",
-      "What becomes of a message that could not be scanned. Refused for now, accepted with a header that says why, or "
-      "refused for good, see `Failures` below; for all classes of failure but that of a message that is too large."},
+    {{0, "on-error", "tempfail|accept|reject", one_value, shared::on_error,
+      "What becomes of a message that could not be scanned. Refused for now, accepted with a header that says why, or refused "
+      "for good, see `Failures` below; for all classes of failure but that of a message that is too large."},
      one_of<&V::on_error, Words{"tempfail|accept|reject"}>},
     {{0, "on-unreachable", "tempfail|accept|reject", one_value, "", "The same when rspamd cannot be reached."},
      one_of<&V::on_unreachable, Words{"tempfail|accept|reject"}>},
     {{0, "on-timeout", "tempfail|accept|reject", one_value, "", "The same when there is no verdict in time."},
      one_of<&V::on_timeout, Words{"tempfail|accept|reject"}>},
     {{0, "on-http-error", "tempfail|accept|reject", one_value, "",
-      "The same when rspamd answers with an HTTP status other than 200. Or when it closes the connection twice before its "
-      "reply is whole, as it does with a message larger than its `max_message`."},
+      "The same when rspamd answers with an HTTP status other than 200. Or when it closes the connection twice before its reply "
+      "is whole, as it does with a message larger than its `max_message`."},
      one_of<&V::on_http_error, Words{"tempfail|accept|reject"}>},
     {{0, "on-unreadable", "tempfail|accept|reject", one_value, "", "The same when rspamd's reply is no verdict."},
      one_of<&V::on_unreadable, Words{"tempfail|accept|reject"}>},
     {{0, "on-overload", "tempfail|accept|reject", one_value, "",
       "The same when too many scans are under way. Or when this host is short of descriptors, memory or ports."},
      one_of<&V::on_overload, Words{"tempfail|accept|reject"}>},
+    // The default is accept, because trying again later does not make a message smaller.
     {{0, "on-too-large", "tempfail|accept|reject", one_value, "accept", "The same for a message that is larger than --max-size."},
      one_of<&V::on_too_large, Words{"tempfail|accept|reject"}>},
     {{0, "max-scans", "NUMBER", one_value, "256",
       "How many messages may be with rspamd at once. The others wait, and clients take turns, so that one with many sessions "
-      "does not hold up another. What a message waits counts in its `--scan-timeout`. There are fewer where descriptors do "
-      "not suffice, see `Limits` below."},
+      "does not hold up another. What a message waits counts in its `--scan-timeout`. There are fewer where descriptors do not "
+      "suffice, see `Limits` below."},
      whole_number<&V::max_scans, 1, 100'000>},
     {{0, "max-queue", "NUMBER", one_value, "2048",
       "How many messages may wait for rspamd. When one more comes, the newest message of the client with the most is not "
       "scanned, which is a failure of class overload."},
      whole_number<&V::max_queue, 0, 10'000>},
     {{0, "memory", "SIZE", one_value, "64M",
-      "How much memory the messages being received and scanned may take together. In bytes, or with K, M or G. Beyond it "
-      "they go on in files, see `--spool`."},
+      "How much memory the messages being received and scanned may take together. In bytes, or with K, M or G. Beyond it they go "
+      "on in files, see `--spool`."},
      parsed<&V::memory, parse_size>},
-    {{0, "spool", "DIRECTORY", one_value, "/var/tmp",
-      "Where messages go that find no memory. Each has a file of its own there that has no name, is readable by its owner "
-      "only, and is gone with the message. When the directory cannot hold it, that message is answered with a temporary "
-      "failure. It is to be on a local disk: while that does not answer, nobody is answered. Read at start only."},
+    {with_text(
+         shared::spool,
+         "Where messages go that find no memory. Each has a file of its own there that has no name, is readable by its owner "
+         "only, and is gone with the message. When the directory cannot hold it, that message is answered with a temporary "
+         "failure. It is to be on a local disk: while that does not answer, nobody is answered. Read at start only."),
      keep<&V::spool>},
-    {{0, "spam-headers", "milter|rspamc|filter-rspamd", one_value, "milter",
-      "The header fields by which Sieve is to know spam. See `Headers` below."},
-     one_of<&V::spam_headers, Words{"milter|rspamc|filter-rspamd"}>},
+    {with_text(shared::spam_headers, "The header fields by which Sieve is to know spam. See `Headers` below."),
+     one_of<&V::spam_headers, shared::spam_headers_words>},
     {{0, "submission", "", no_value, "",
       "Do what smtpd does to submitted mail after its filters already before the scan, so that a signature covers it. See "
       "`Submission` below."},
@@ -195,36 +197,34 @@ constexpr options::Option options[] = {
       "several, the first that answers is used. See `Dovecot` below."},
      parsed<&V::lmtp, parse_lmtp_endpoint>},
     {{0, "lmtp-connections", "NUMBER", one_value, "4",
-      "How many connections to Dovecot there may be at once. Each is a process there. When there are at least two, one is "
-      "kept for questions about recipients."},
+      "How many connections to Dovecot there may be at once. Each is a process there. When there are at least two, one is kept "
+      "for questions about recipients."},
      whole_number<&V::lmtp_connections, 1, 1000>},
-    {{0, "lmtp-source", "ADDRESS", one_value, "",
-      "The address that TCP connections to `--lmtp` come from. Without this option the system chooses."},
+    {with_text(shared::lmtp_source,
+               "The address that TCP connections to `--lmtp` come from. Without this option the system chooses."),
      parsed<&V::lmtp_source, parse_address>},
-    {{0, "lmtp-starttls", "", no_value, "",
-      "Speak no LMTP without TLS. A server that does not offer STARTTLS is not used; over a unix socket it goes with "
-      "`--lmtp-name`."},
+    {with_text(shared::lmtp_starttls,
+               "Speak no LMTP without TLS. A server that does not offer STARTTLS is not used; over a unix socket it goes with "
+               "`--lmtp-name`."),
      keep<&V::lmtp_starttls>},
-    {{0, "lmtp-ca", "FILE", one_value, "",
-      "Whose certificates the LMTP servers may have, in PEM. Without this option those the system trusts."},
+    {with_text(shared::lmtp_ca,
+               "Whose certificates the LMTP servers may have, in PEM. Without this option those the system trusts."),
      keep<&V::lmtp_ca>},
-    {{0, "lmtp-name", "NAME", one_value, "",
-      "The name in the certificate of each LMTP server. Without this option it is the host in its endpoint."},
+    {with_text(shared::lmtp_name,
+               "The name in the certificate of each LMTP server. Without this option it is the host in its endpoint."),
      keep<&V::lmtp_name>},
-    {{0, "lmtp-cert", "FILE", one_value, "",
-      "A certificate to show to LMTP servers, with its chain, in PEM. It goes with `--lmtp-cert-key`."},
+    {with_text(shared::lmtp_cert,
+               "A certificate to show to LMTP servers, with its chain, in PEM. It goes with `--lmtp-cert-key`."),
      keep<&V::lmtp_cert>},
-    {{0, "lmtp-cert-key", "FILE", one_value, "",
-      "The private key of that certificate, in PEM. The filter's user must be able to read it."},
+    {with_text(shared::lmtp_cert_key, "The private key of that certificate, in PEM. The filter's user must be able to read it."),
      keep<&V::lmtp_cert_key>},
     {{0, "verify", "DOMAIN|FILE", several, "",
-      "Ask Dovecot about recipients of this domain before they are accepted. A domain, or the absolute path of a file with "
-      "one a line. It goes with `--lmtp` or `--quota-status`, and whether there is any is read at start only; see "
-      "`Recipients` below."},
+      "Ask Dovecot about recipients of this domain before they are accepted. A domain, or the absolute path of a file with one a "
+      "line. It goes with `--lmtp` or `--quota-status`, and whether there is any is read at start only; see `Recipients` below."},
      path_or<&V::verify, policy::parse_domain>},
     {{0, "quota-status", "ENDPOINT", one_value, "",
-      "Where Dovecot's policy service quota-status listens: `HOST:PORT` or `unix:/PATH`. It is asked about recipients "
-      "instead of `--lmtp`, for it knows whether there is room for a message of that size."},
+      "Where Dovecot's policy service quota-status listens: `HOST:PORT` or `unix:/PATH`. It is asked about recipients instead of "
+      "`--lmtp`, for it knows whether there is room for a message of that size."},
      parsed<&V::quota_status, parse_policy_endpoint>},
     {{0, "unknown", "refuse|smtpd", one_value, "refuse",
       "Refuse recipients that Dovecot does not know, or leave them to smtpd. With aliases in smtpd.conf it must be left to "
@@ -239,37 +239,37 @@ constexpr options::Option options[] = {
       "deliver."},
      one_of<&V::unverified, Words{"accept|tempfail"}>},
     {{0, "max-unknown", "NUMBER", one_value, "10",
-      "How many unknown recipients a session may have before it is answered slower. After twice as many it is disconnected; "
-      "with more than twice as many in all its sessions a client is answered slower in each. 0 is no end. See `Recipients` "
-      "below."},
+      "How many unknown recipients a session may have before it is answered slower. After twice as many it is disconnected; with "
+      "more than twice as many in all its sessions a client is answered slower in each. 0 is no end. See `Recipients` below."},
      whole_number<&V::max_unknown, 0, 1000>},
     {{0, "deliver", "", no_value, "",
       "Deliver over LMTP while the client waits, to those recipients that Dovecot has accepted. It goes with `--lmtp`, "
       "`--verify` and `--mark-key`; see `Delivery in the session` below."},
      keep<&V::deliver>},
     {{0, "deliver-timeout", "SECONDS", one_value, "60",
-      "How long the client may wait for that delivery, after the scan. From 0.1 to 600. A delivery that is not under way in "
-      "half that time is left to smtpd's queue."},
+      "How long the client may wait for that delivery, after the scan. From 0.1 to 600. A delivery that is not under way in half "
+      "that time is left to smtpd's queue."},
      seconds<&V::deliver_timeout, 600>},
-    {{0, "mark-key", "FILE", one_value, "",
-      "The key by which lda2lmtp believes what the filter says has been delivered. A file with a key of at least 32 bytes, "
-      "as `openssl rand -hex 32` prints it, that the filter and all agents can read; `lda2lmtp --mark-key` is given the "
-      "same. Of several keys, one a line, the first seals. See `Keys` below."},
+    {with_text(
+         shared::mark_key,
+         "The key by which lda2lmtp believes what the filter says has been delivered. A file with a key of at least 32 bytes, as "
+         "`openssl rand -hex 32` prints it, that the filter and all agents can read; `lda2lmtp --mark-key` is given the same. Of "
+         "several keys, one a line, the first seals. See `Keys` below."),
      keep<&V::mark_key>},
     {{0, "allow-rewritten-body", "", no_value, "",
       "Let rspamd replace the body of a message. Without this option a body that its rules rewrote is only logged, see "
       "`Rewritten bodies` below."},
      keep<&V::allow_rewritten_body>},
     {{0, "record", "DIRECTORY", one_value, "",
-      "Write everything, mail included, to a transcript in this directory. All that is said between smtpd, rspamd and the "
-      "filter goes to a new file `filter-mailbridge-PID-N.session` there; the filter's user must be able to write to the "
-      "directory.\nThe file holds whole messages and addresses; it is readable by its owner only (mode 0600). It grows until "
-      "smtpd is restarted, so this is for a short while, to report or study a problem, and on a local disk: while that does "
-      "not answer, nobody is answered. When it cannot be created, that is logged and mail goes on without it."},
+      "Write everything, mail included, to a transcript in this directory. All that is said between smtpd, rspamd and the filter "
+      "goes to a new file `filter-mailbridge-PID-N.session` there; the filter's user must be able to write to the directory.\n"
+      "The file holds whole messages and addresses; it is readable by its owner only (mode 0600). It grows until smtpd is "
+      "restarted, so this is for a short while, to report or study a problem, and on a local disk: while that does not answer, "
+      "nobody is answered. When it cannot be created, that is logged and mail goes on without it."},
      keep<&V::record>},
     {{0, "log-target", "syslog|stderr", one_value, "syslog",
-      "Log to syslog, facility mail, or to standard error. smtpd copies a filter's standard error to its own log, each line "
-      "as an error."},
+      "Log to syslog, facility mail, or to standard error. smtpd copies a filter's standard error to its own log, each line as "
+      "an error."},
      one_of<&V::log_target, Words{"syslog|stderr"}>},
     {{0, "log-level", "debug|info|warn|error", one_value, "info",
       "The least important messages to log. From `warn` on, only the lines of messages that could not be scanned are left."},
@@ -280,10 +280,10 @@ constexpr options::Option options[] = {
      keep<&V::check_config>,
      false},
     {{0, "check", "ADDRESS", or_none, "",
-      "The same, and then ask each server of rspamd what it thinks of a test spam, and each of Dovecot's about a recipient: "
-      "this one, or one that probably nobody has. A line for each tells whether it answers and, of rspamd, would refuse that "
-      "spam (GTUBE), or why not; of quota-status, whether a quota counts for this recipient; and what is wrong with the file "
-      "of `--mark-key`. The exit status is 1 if something is."},
+      "The same, and then ask each server of rspamd what it thinks of a test spam, and each of Dovecot's about a recipient: this "
+      "one, or one that probably nobody has. A line for each tells whether it answers and, of rspamd, would refuse that spam "
+      "(GTUBE), or why not; of quota-status, whether a quota counts for this recipient; and what is wrong with the file of "
+      "`--mark-key`. The exit status is 1 if something is."},
      keep<&V::check>,
      false},
 };
@@ -303,7 +303,7 @@ policy::OnFailure on_failure(const Values& values) {
           policy(values.on_unreadable),  policy(values.on_overload), policy(values.on_too_large)};
 }
 
-// Entries, or files of them.
+// Calls `take` for each entry: values are entries, or paths of files of them.
 Result<void> take_entries(const std::string& option, const std::vector<std::string>& values,
                           const std::function<Result<void>(std::string_view)>& take) {
   for (const std::string& value : values) {
@@ -337,7 +337,7 @@ Result<policy::ClassSettings> class_settings(const Values& values) {
   return settings;
 }
 
-// Who is verified, and what becomes of whom Dovecot does not take.
+// Takes the options about recipients: whose mailboxes are asked for, and what follows from Dovecot's answers.
 Result<void> take_recipients(const Values& values, Settings& settings) {
   const auto taken = take_entries("--verify", values.verify, [&](std::string_view entry) -> Result<void> {
     auto domain = policy::parse_domain(entry);
@@ -372,7 +372,7 @@ Result<void> take_lmtp(const Values& values, LmtpSettings& settings) {
   return {};
 }
 
-// A key that is there is looked at with or without --deliver.
+// Takes the options about delivery. A key is read and checked even without --deliver.
 Result<void> take_delivery(const Values& values, Settings& settings) {
   if (values.deliver && (values.lmtp.empty() || values.verify.empty() || values.mark_key.empty()))
     return fail(Errc::malformed, "--deliver goes with --lmtp, --verify and --mark-key");
@@ -399,7 +399,6 @@ Result<Settings> settings_of(const Values& values) {
   if (constexpr std::size_t most = rspamd::Upstreams::max_count; values.rspamd.size() > most) {
     return fail(Errc::too_large, "--rspamd: " + std::to_string(most) + " servers at most");
   }
-  settings.upstreams.clear();
   for (const std::string& text : values.rspamd) settings.upstreams.push_back(rspamd::parse_upstream(text).value());
   if (!values.rspamd_key.empty()) {
     const auto key = rspamd::httpcrypt::parse_key(values.rspamd_key).value();

@@ -12,7 +12,7 @@
 
 namespace mailbridge::filter {
 
-// What argv asks for besides serving smtpd: --help, --version.
+// The text that argv asks for: --help, --version.
 struct Text {
   std::string text;
 };
@@ -20,7 +20,7 @@ struct Text {
 // The fault is one line.
 Result<std::variant<Settings, Text>> read_settings(const std::vector<std::string>& argv);
 
-// As Settings::given of a recording has them.
+// Reads options as Settings::given has them, from a recording for instance. Without any the settings are the defaults.
 Result<Settings> read_settings(const std::vector<GivenOption>& given);
 
 std::string describe_options(options::Description description);

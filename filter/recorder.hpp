@@ -1,4 +1,4 @@
-// Writes what really happened as a transcript that the tests can play (base/transcript.hpp).
+// Records everything that is said to and by the filter, as a transcript that the tests can play (base/transcript.hpp).
 #pragma once
 
 #include <cstdint>
@@ -18,13 +18,14 @@ namespace mailbridge::filter {
 
 class Recorder {
  public:
-  // Creates DIRECTORY/filter-mailbridge-PID-N.session, mode 0600: it holds mail.
+  // Creates DIRECTORY/filter-mailbridge-PID-N.session. It holds mail, so its mode is 0600. The fault names the file.
   static Result<Recorder> open(const std::string& directory, const std::vector<GivenOption>& given, TimePoint now);
 
   void smtpd(char direction, std::string_view bytes, TimePoint now);
-  // '!': the ending's name and the system's words; '@': the server that is tried
+  // Direction '!': `bytes` are the name of the ending and the system's words. Direction '@': the server that is tried.
   void rspamd(session::ScanId scan, char direction, std::string_view bytes, TimePoint now);
-  // What is asked of the mail store and answered, as recipients/mailbox_text.hpp writes it: lane L for look-ups, D for deliveries.
+  // The commands to the mail store and its answers, in the words of recipients/mailbox_text.hpp: lane L for look-ups, D for
+  // deliveries.
   void mailboxes(char lane, std::uint64_t id, char direction, std::string_view text, TimePoint now);
   void note(const Note& note, TimePoint now);
 

@@ -1,7 +1,7 @@
-// All that filter-mailbridge is told: by its options (filter/options.hpp), and what its files hold.
+// All settings of filter-mailbridge: its options (filter/options.hpp), and the content of the files that they name. Only
+// read_settings() makes them, because the defaults are in the table of options.
 #pragma once
 
-#include <chrono>
 #include <cstddef>
 #include <memory>
 #include <optional>
@@ -29,37 +29,38 @@ struct GivenOption {
   std::string value;
 };
 
-// Where Dovecot is asked about mailboxes, and mail is delivered.
+// Dovecot's LMTP servers, which are asked about mailboxes and get mail.
 struct LmtpSettings {
   std::vector<Endpoint> servers;  // in the order in which they are tried; may be empty
-  std::size_t connections = 4;    // to them, and as many to quota-status
-  std::string source;             // an address of ours for TCP connections; empty: any
+  std::size_t connections = 0;    // at most, to all servers together; and as many to quota-status
+  std::string source;             // our own address of TCP connections; empty: any
   bool starttls = false;
   net::TlsSettings tls_files;
-  std::string tls_name;                        // of all servers; empty: their host
-  std::shared_ptr<const net::TlsContext> tls;  // made of tls_files, when a server wants it
+  std::string tls_name;                        // in the certificates of all servers; empty: the server's host
+  std::shared_ptr<const net::TlsContext> tls;  // made of tls_files; null if no server needs it
   bool wants_tls() const;
 };
 
 struct Settings {
   session::Settings engine;
-  std::vector<rspamd::Upstream> upstreams = {{TcpEndpoint{"127.0.0.1", 11333}}};  // at least one
-  Duration connect_timeout = std::chrono::seconds(3);                             // for each server
-  bool compress = false;                                                          // what is sent to rspamd
-  net::TlsSettings tls_files;                                                     // for https:// servers
-  std::string tls_name;                                                           // of all https:// servers; empty: their host
-  std::shared_ptr<const net::TlsContext> tls;  // made of tls_files, when there are such servers
+  std::vector<rspamd::Upstream> upstreams;     // at least one
+  Duration connect_timeout{};                  // for each server
+  bool compress = false;                       // the mail that is sent to rspamd
+  net::TlsSettings tls_files;                  // for https:// servers
+  std::string tls_name;                        // in the certificates of all https:// servers; empty: the server's host
+  std::shared_ptr<const net::TlsContext> tls;  // made of tls_files; null if there is no such server
   LmtpSettings lmtp;
   std::string mark_key_file;             // empty: none
-  lmtp::MarkKeys mark_keys;              // what it holds
+  lmtp::MarkKeys mark_keys;              // the keys in that file
   std::optional<Endpoint> quota_status;  // Dovecot's policy service; none: its LMTP servers are asked instead
   std::string record_directory;          // empty: nothing is recorded; read at start only
-  net::LogTarget log_target = net::LogTarget::syslog;
-  Level log_level = Level::info;
-  std::string check_recipient;     // whom --check asks about; empty: somebody who probably is not there
-  std::vector<GivenOption> given;  // what these settings were made from, for a recording
+  net::LogTarget log_target{};
+  Level log_level{};
+  std::string check_recipient;     // the recipient that --check asks about; empty: one that probably does not exist
+  std::vector<GivenOption> given;  // the options these settings were made of, for a recording
 };
 
+// How rspamd and the mail store are reached.
 wires::RspamdClient::Settings rspamd_settings(const Settings& settings);
 wires::Mailboxes::Settings mailbox_settings(const Settings& settings);
 

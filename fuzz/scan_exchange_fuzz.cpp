@@ -91,90 +91,113 @@ Ending ending_of(std::string_view kind) {
   return {Ending::Kind::failed, std::string(kind)};
 }
 
+class World {
+ public:
+  explicit World(const std::vector<transcript::Line>& lines) {
+    for (const auto& line : lines) {
+      if (line.lane == 'M' && line.direction == '>') message_->append_line(line.text.substr(0, line.text.find('\n')));
+    }
+    request_.append(std::to_string(message_->size())).append("\r\n").append(headers);
+    const std::size_t head_size = request_.size();
+    while (request_.size() < head_size + message_->size()) request_ += message_->from(request_.size() - head_size);
+  }
+
+  // As the transcript says.
+  void play(const std::vector<transcript::Line>& lines) {
+    Exchange exchange = exchange_of();
+    bool done = false;
+    for (const auto& line : lines) {
+      if (line.lane != 'R') continue;
+      if (line.direction == '<') sent_ += send(exchange, line.text.size());
+      if (line.direction == '>') {
+        exchange.receive(line.text);
+        if (!done) heard_ += line.text;
+      }
+      if (line.direction == '!') {
+        if (!done) ending_ = ending_of(line.text);
+        exchange.end(ending_of(line.text));
+        ended_ = ended_ || !done;
+        require(is_done(exchange), "an ending ends it");
+      }
+      if (done) require(is_done(exchange), "Done stays Done");
+      done = is_done(exchange);
+    }
+    if (!done) {
+      sent_ += send(exchange, std::string::npos);
+      exchange.end(ending_);
+      ended_ = true;
+      require(is_done(exchange), "an ending ends it");
+    }
+    require(request_.starts_with(sent_), "what is sent is the request");
+    result_ = exchange.result();
+  }
+
+  void check_result() const {
+    if (!result_) {
+      const std::string& what = result_.error().what;
+      return require(what == printable(what, 256), "a failure is one printable line");
+    }
+    require(sent_ == request_, "a verdict only for the whole message");
+    require(heard_.starts_with("HTTP/1.") && heard_.find(" 200") != std::string::npos, "a verdict only with 200");
+    require(!result_->action.empty(), "a verdict only with an action");
+    constexpr std::size_t repeated_names = 1'200'000;  // a header's name is kept for each of its values
+    require(show(result_).size() <= 16 * cap + repeated_names, "the result is bounded by the cap");
+  }
+
+  // The same bytes in other cuts lead to the same result.
+  void cut_otherwise() const {
+    if (sent_ != request_) return;
+    Exchange other = exchange_of();
+    send(other, std::string::npos);
+    for (const char c : heard_) other.receive({&c, 1});
+    if (ended_) other.end(ending_);
+    // In how many bytes zstd sees that a frame is broken depends on how many it is given.
+    const bool broken_frame = !result_ && !other.result() && heard_.find("zstd") != std::string::npos;
+    require(is_done(other) && (broken_frame || show(other.result()) == show(result_)), "cuts do not matter");
+  }
+
+  // The same bytes sealed lead to the same result, as far as they are a whole reply.
+  void seal() const {
+    const auto plain = outcome_of(exchange_of(), heard_, std::string::npos).second;
+    const std::string reply = testing::sealed_reply(heard_);
+    const auto [sealed_request, sealed] = outcome_of(exchange_of(testing::sealing()), reply, 1 + heard_.size() % 4096);
+    require(testing::opened_request(sealed_request) == request_, "what is sent is the request, sealed");
+    require(plain.has_value() == sealed.has_value() && (!plain || show(plain) == show(sealed)), "sealed or not does not matter");
+    std::string forged = reply;
+    forged[forged.size() - 1 - heard_.size() / 2] ^= 1;
+    require(!outcome_of(exchange_of(testing::sealing()), forged, std::string::npos).second, "no verdict with a wrong MAC");
+  }
+
+ private:
+  Exchange exchange_of(std::optional<rspamd::Sealing> sealing = {}) const {
+    return Exchange({rspamd::scan_command, headers, message_, {"localhost", std::move(sealing)}}, deadline, cap);
+  }
+
+  // What is sent, and the result when the reply comes in pieces of `step` bytes.
+  static std::pair<std::string, rspamd::ScanResult> outcome_of(Exchange talk, std::string_view reply, std::size_t step) {
+    std::string request_sent = send(talk, std::string::npos);
+    for (; !reply.empty(); reply.remove_prefix(std::min(step, reply.size()))) talk.receive(reply.substr(0, step));
+    talk.end({Ending::Kind::closed});
+    require(is_done(talk), "an ending ends it");
+    return {std::move(request_sent), talk.result()};
+  }
+
+  const std::shared_ptr<mail::Message> message_ = std::make_shared<mail::Message>();
+  std::string request_ = "POST /checkv2 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: ";
+  std::string sent_, heard_;
+  Ending ending_{Ending::Kind::timed_out};
+  bool ended_ = false;
+  rspamd::ScanResult result_;
+};
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const auto lines = transcript::parse({reinterpret_cast<const char*>(data), size});
-  auto message = std::make_shared<mail::Message>();
-  for (const auto& line : lines) {
-    if (line.lane == 'M' && line.direction == '>') message->append_line(line.text.substr(0, line.text.find('\n')));
-  }
-  std::string request = "POST /checkv2 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: ";
-  request.append(std::to_string(message->size())).append("\r\n").append(headers);
-  const std::size_t head_size = request.size();
-  while (request.size() < head_size + message->size()) request += message->from(request.size() - head_size);
-
-  const auto exchange_of = [&](std::optional<rspamd::Sealing> sealing = {}) {
-    return Exchange({rspamd::scan_command, headers, message, {"localhost", std::move(sealing)}}, deadline, cap);
-  };
-  Exchange exchange = exchange_of();
-  std::string sent, heard;
-  bool done = false;
-  Ending ending{Ending::Kind::timed_out};
-  bool ended = false;
-  for (const auto& line : lines) {
-    if (line.lane != 'R') continue;
-    if (line.direction == '<') sent += send(exchange, line.text.size());
-    if (line.direction == '>') {
-      exchange.receive(line.text);
-      if (!done) heard += line.text;
-    }
-    if (line.direction == '!') {
-      if (!done) ending = ending_of(line.text);
-      exchange.end(ending_of(line.text));
-      ended = ended || !done;
-      require(is_done(exchange), "an ending ends it");
-    }
-    if (done) require(is_done(exchange), "Done stays Done");
-    done = is_done(exchange);
-  }
-  if (!done) {
-    sent += send(exchange, std::string::npos);
-    exchange.end(ending);
-    ended = true;
-    require(is_done(exchange), "an ending ends it");
-  }
-  require(request.starts_with(sent), "what is sent is the request");
-
-  const std::string result = show(exchange.result());
-  if (exchange.result()) {
-    const rspamd::Verdict& verdict = *exchange.result();
-    require(sent == request, "a verdict only for the whole message");
-    require(heard.starts_with("HTTP/1.") && heard.find(" 200") != std::string::npos, "a verdict only with 200");
-    require(!verdict.action.empty(), "a verdict only with an action");
-    constexpr std::size_t repeated_names = 1'200'000;  // a header's name is kept for each of its values
-    require(result.size() <= 16 * cap + repeated_names, "the result is bounded by the cap");
-  } else {
-    const std::string& what = exchange.result().error().what;
-    require(what == printable(what, 256), "a failure is one printable line");
-  }
-
-  // The same bytes in other cuts: the same result.
-  if (sent == request) {
-    Exchange other = exchange_of();
-    send(other, std::string::npos);
-    for (const char c : heard) other.receive({&c, 1});
-    if (ended) other.end(ending);
-    // In how many bytes zstd sees that a frame is broken depends on how many it is given.
-    const bool broken_frame = !exchange.result() && !other.result() && heard.find("zstd") != std::string::npos;
-    require(is_done(other) && (broken_frame || show(other.result()) == result), "cuts do not matter");
-  }
-
-  // The same bytes sealed lead to the same, as far as they are a whole reply.
-  const auto outcome_of = [&](Exchange talk, std::string_view reply, std::size_t step) {
-    const std::string request_sent = send(talk, std::string::npos);
-    for (; !reply.empty(); reply.remove_prefix(std::min(step, reply.size()))) talk.receive(reply.substr(0, step));
-    talk.end({Ending::Kind::closed});
-    require(is_done(talk), "an ending ends it");
-    return std::pair(request_sent, talk.result());
-  };
-  const auto plain = outcome_of(exchange_of(), heard, std::string::npos).second;
-  const std::string reply = testing::sealed_reply(heard);
-  const auto [sealed_request, sealed] = outcome_of(exchange_of(testing::sealing()), reply, 1 + heard.size() % 4096);
-  require(testing::opened_request(sealed_request) == request, "what is sent is the request, sealed");
-  require(plain.has_value() == sealed.has_value() && (!plain || show(plain) == show(sealed)), "sealed or not does not matter");
-  std::string forged = reply;
-  forged[forged.size() - 1 - heard.size() / 2] ^= 1;
-  require(!outcome_of(exchange_of(testing::sealing()), forged, std::string::npos).second, "no verdict with a wrong MAC");
+  World world(lines);
+  world.play(lines);
+  world.check_result();
+  world.cut_otherwise();
+  world.seal();
   return 0;
 }

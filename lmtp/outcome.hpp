@@ -30,7 +30,7 @@ struct Policies {
     answered,
     permanent,  // whatever class the answer has. Dovecot up to 2.4.2 says 451 4.2.0 to a mail that will never fit
     later,
-  } oversize = Oversize::answered;
+  } oversize{};
 };
 
 int exit_status(const Outcome& outcome, const Policies& policies = {});

@@ -27,7 +27,7 @@
 namespace mailbridge::lmtp {
 
 struct PoolLimits {
-  std::size_t count = 4;                     // connections at once, idle ones included
+  std::size_t count = 0;                     // connections at once, idle ones included
   Duration idle = std::chrono::seconds(60);  // how long a connection is kept unused; Dovecot itself waits for 5 minutes
   Duration age = std::chrono::minutes(10);   // how long a connection lives, so that the server can renew its processes
   unsigned uses = 500;                       // how often it serves, for the same reason

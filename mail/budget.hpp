@@ -1,4 +1,4 @@
-// How much memory the messages of this process may take together, and where and in how many files they go beyond that.
+// How much memory the messages of this process may use together, and where and in how many files they go beyond that.
 #pragma once
 
 #include <cstddef>
@@ -8,8 +8,8 @@
 namespace mailbridge::mail {
 
 struct Budget {
-  std::size_t limit = std::size_t{64} * 1024 * 1024;
-  std::string spool = "/var/tmp";  // the directory of spool files
+  std::size_t limit = 0;  // bytes
+  std::string spool;      // the directory of spool files
   std::size_t used = 0;
   std::size_t max_files = std::numeric_limits<std::size_t>::max();  // each is a descriptor
   std::size_t files = 0;

@@ -1,4 +1,4 @@
-// Who sends, to whom, and what is known of the client: what smtpd reports of a session and its transaction.
+// The envelope of a message and what is known of its client, as smtpd reports it of a session and its transaction.
 #pragma once
 
 #include <string>
@@ -21,10 +21,10 @@ struct Envelope {
   std::string tls_cipher;               // "TLS_AES_256_GCM_SHA384"
 };
 
-// An address as smtpd reads it (smtp_session.c, smtp_mailaddr): the domain follows the last '@', of the local part everything up
-// to its first ':' (a source route) is dropped, and an address without a domain gets `default_domain`. What is left holds
-// printable ASCII without blanks and angle brackets. `text` stands between '<' and '>' of the client's command; empty in, empty
-// out: the null sender.
+// An address as smtpd reads it (smtp_session.c, smtp_mailaddr). The domain follows the last '@'. In the local part everything up
+// to the first ':' (a source route) is dropped. An address without a domain gets `default_domain`. The result holds printable
+// ASCII without blanks and angle brackets. `text` is what stands between '<' and '>' of the client's command. Empty text is the
+// null sender, and gives an empty result.
 std::string normalised_address(std::string_view text, std::string_view default_domain);
 
 }  // namespace mailbridge::mail

@@ -21,14 +21,14 @@ bool is_name(std::string_view name) {
          std::all_of(name.begin(), name.end(), [](char c) { return c > 0x20 && c < 0x7f && c != ':'; });
 }
 
-// `at`, or the beginning of the UTF-8 sequence (RFC 3629) that a cut there would split.
+// `at`, or the beginning of the UTF-8 sequence (RFC 3629) that a cut at `at` would split.
 std::size_t sequence_start(std::string_view text, std::size_t at) {
   std::size_t i = at;
   while (i > 0 && at - i < 3 && (static_cast<unsigned char>(text[i]) & 0xc0) == 0x80) --i;
   return (static_cast<unsigned char>(text[i]) & 0xc0) == 0xc0 ? i : at;
 }
 
-// Where to break a line that is too long: before a blank, after ',' or ';', or anywhere but within a UTF-8 sequence.
+// Where to break a line that is too long: before a blank, or after ',' or ';', or else anywhere but within a UTF-8 sequence.
 std::size_t break_at(std::string_view line) {
   const std::size_t half = max_line / 2;
   for (std::size_t i = max_line; i > half; --i) {
@@ -40,7 +40,8 @@ std::size_t break_at(std::string_view line) {
   return sequence_start(line, max_line);
 }
 
-// A piece of a value without control bytes and trailing blanks: a line of blanks alone ends the header section for some readers.
+// A line of a value, without control bytes and trailing blanks. A line of blanks alone would end the header section for some
+// readers.
 std::string cleaned(std::string_view piece) {
   std::string line;
   line.reserve(piece.size());
@@ -54,7 +55,7 @@ std::string cleaned(std::string_view piece) {
 
 void append_broken(std::string& out, std::string line) {
   while (line.size() > max_line) {
-    if (const std::size_t text = line.find_first_not_of(" \t"); text > 1) {  // or a broken line could be blanks alone
+    if (const std::size_t text = line.find_first_not_of(" \t"); text > 1) {  // a broken line must not be blanks alone
       line.erase(0, text - 1);
       continue;
     }
@@ -68,11 +69,11 @@ void append_broken(std::string& out, std::string line) {
   out += "\r\n";
 }
 
-// Two encoded words meet there. A blank between them is not shown (RFC 2047 6.2). rspamd 3.12 writes them without one.
+// True if two encoded words meet at this place. A blank between them is not shown (RFC 2047 6.2), and rspamd 3.12 writes none.
 bool between_encoded_words(std::string_view line, std::size_t at) { return at >= 2 && line.substr(at - 2, 4) == "?==?"; }
 
-// The last blank behind a word, or place between two encoded words, that leaves at most `width` bytes before it, or else the
-// first one; npos when there is none.
+// Where to fold: the last blank behind a word, or the last place between two encoded words, that leaves at most `width` bytes
+// before it; otherwise the first such place. npos if there is none.
 std::size_t fold_at(std::string_view line, std::size_t width) {
   std::size_t at = std::string_view::npos;
   for (std::size_t i = line.find_first_not_of(" \t"); i < line.size(); ++i) {
@@ -94,16 +95,16 @@ void append_folded(std::string& out, std::string line, std::size_t width) {
   append_broken(out, std::move(line));
 }
 
-// A set of ARC from the top.
+// The fields of an ARC set, in the order from the top.
 constexpr std::array<std::string_view, 3> arc_names = {"ARC-Seal", "ARC-Message-Signature", "ARC-Authentication-Results"};
 
-// The place of a field in its set; arc_names.size() for one that is not of ARC.
+// The index of a field in arc_names; arc_names.size() if it is no field of ARC.
 std::size_t arc_rank(std::string_view name) {
   const auto found = std::find_if(arc_names.begin(), arc_names.end(), [&](std::string_view one) { return iequals(one, name); });
   return static_cast<std::size_t>(found - arc_names.begin());
 }
 
-// What its tag `i` says; empty when there is none.
+// The value of its tag `i`; empty if there is none.
 std::string_view arc_instance(std::string_view value) {
   while (!value.empty()) {
     const std::string_view tag = value.substr(0, value.find(';'));
@@ -172,9 +173,9 @@ std::string make_field(std::string_view name, std::string_view value, std::size_
   return out;
 }
 
-HeaderEditor::HeaderEditor(const HeaderSection& section, const std::vector<bool>& doomed, std::size_t head) {
+HeaderEditor::HeaderEditor(const HeaderSection& section, const std::vector<bool>& removed, std::size_t head) {
   for (std::size_t i = 0; i < section.fields.size(); ++i) {
-    if (doomed[i]) continue;
+    if (removed[i]) continue;
     if (i < head) ++head_;
     fields_.push_back({section.fields[i], false});
   }
@@ -242,9 +243,9 @@ std::string HeaderEditor::bytes() const {
 }
 
 // One pass, however many removals there are: a header section can have a million fields.
-void mark_removed(const HeaderSection& section, const std::vector<Removal>& removals, std::vector<bool>& doomed) {
+void mark_removed(const HeaderSection& section, const std::vector<Removal>& removals, std::vector<bool>& removed) {
   std::unordered_map<std::string, std::vector<std::size_t>> named;
-  std::vector<bool> sizes;  // of the names; most fields need no closer look
+  std::vector<bool> sizes;  // sizes of the names to be removed: most fields have another size and need no comparison
   for (const Removal& removal : removals) {
     named.try_emplace(lower(removal.name));
     sizes.resize(std::max(sizes.size(), removal.name.size() + 1));
@@ -260,10 +261,10 @@ void mark_removed(const HeaderSection& section, const std::vector<Removal>& remo
     const auto count = static_cast<long long>(at.size());
     const long long k = removal.index > 0 ? removal.index - 1LL : count + removal.index;
     if (removal.index == 0) {
-      for (const std::size_t i : at) doomed[i] = true;
-      at.clear();  // whatever else is said of them, they go
+      for (const std::size_t i : at) removed[i] = true;
+      at.clear();  // all of that name are removed, so nothing else matters for them
     } else if (k >= 0 && k < count) {
-      doomed[at[static_cast<std::size_t>(k)]] = true;
+      removed[at[static_cast<std::size_t>(k)]] = true;
     }
   }
 }

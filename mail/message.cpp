@@ -10,7 +10,8 @@ namespace {
 
 constexpr std::string_view line_end = "\r\n";
 constexpr std::size_t uncounted_head = std::size_t{64} * 1024;
-// A block is as large as all before it, within these: most mail is small, and of a large one only the last block has slack.
+// A new block is as large as all blocks before it together, within these bounds. Most mail is small, and of a large one only the
+// last block has unused space.
 constexpr std::size_t min_block = std::size_t{2} * 1024;
 constexpr std::size_t max_block = std::size_t{16} * 1024;
 constexpr std::size_t overdrawn_block = std::size_t{4} * 1024;

@@ -1,4 +1,4 @@
-// One message as it will leave, unstuffed, every line ended by CRLF.
+// A message as it leaves: unstuffed, each line ended by CRLF. It lies in three parts.
 //
 //   header section   in one piece, always in memory
 //   spooled part     the beginning of the rest, once memory was short: in an unlinked file, read back through a window
@@ -20,9 +20,9 @@ namespace mailbridge::mail {
 
 class Message {
  public:
-  // What the message takes is counted in `budget`, but for a header section within 64 KiB. When that is used up, blocks move to a
-  // spool file, oldest first and up to 1 MiB for each line that finds no room, so that nobody waits for a large message to be
-  // written. One block of 4 KiB, or of one line, it always has.
+  // `budget` counts the bytes of the message, save a header section of up to 64 KiB. When the budget is used up, blocks move to a
+  // spool file: the oldest first, and at most 1 MiB for each line that finds no room, so that no other session waits while a
+  // large message is written. The message always keeps one block of 4 KiB, or of one line.
   explicit Message(std::shared_ptr<Budget> budget = unlimited());
   Message(const Message&) = delete;
   Message& operator=(const Message&) = delete;
@@ -30,19 +30,19 @@ class Message {
 
   static std::shared_ptr<Budget> unlimited();
 
-  // A line without its line end; it may hold any byte but LF. When it cannot be kept, failure() says why, and the message is of
-  // no use any more.
+  // Appends a line, given without its line end. It may hold any byte but LF. If the line cannot be kept, failure() says why, and
+  // the message is of no use any more.
   void append_line(std::string_view line);
 
-  // Once the whole message is there: `head` ends in CRLF when there is any, and has no empty line.
+  // To be called when the whole message is there. `head` is empty or ends in CRLF, and holds no empty line.
   void replace_head(std::string head);
 
-  // Instead of lines, for what a message becomes on its way: it has no header section, and from() cuts it anywhere. At most
-  // max_piece bytes.
+  // Appends bytes to a message that is no mail but a transformed one: compressed, for instance. It has no header section, and
+  // from() cuts it anywhere. At most max_piece bytes at once, and never mixed with append_line().
   void append_bytes(std::string_view bytes);
   static constexpr std::size_t max_piece = std::size_t{16} * 1024;
 
-  // It will never be whole.
+  // Marks the message as failed: its rest will not come.
   void fail(std::error_code why) { failure_ = why; }
 
   const std::shared_ptr<Budget>& budget() const { return budget_; }
@@ -52,11 +52,11 @@ class Message {
   // The header section: all lines before the first empty one. Valid until the next append_line().
   std::string_view head() const { return head_; }
 
-  // The bytes from `offset` on, or a first part of them that ends with a line; empty at the end, and when reading failed. Valid
+  // The bytes from `offset` on, or a first part of them that ends with a line. Empty at the end, and when reading failed. Valid
   // until the next call of a member other than size(), head() and failure().
   std::string_view from(std::size_t offset) const;
 
-  // The spool file cannot be written or read, or memory is short for the header section.
+  // True if the spool file cannot be written or read, or if memory is short for the header section.
   bool failed() const { return static_cast<bool>(failure_); }
   std::error_code failure() const { return failure_; }
 
@@ -87,7 +87,7 @@ class Message {
   std::size_t longest_line_ = 0;  // with its line end
   mutable std::error_code failure_;
 
-  // Of the spooled part, while it is read.
+  // The part of the spool file that was read last.
   mutable std::vector<char> window_;
   mutable std::size_t window_start_ = 0;
   mutable std::size_t window_size_ = 0;

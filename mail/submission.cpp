@@ -11,13 +11,13 @@ namespace {
 constexpr std::size_t max_smtpd_value = 65535;  // smtpd's buffer for one address; it refuses From, To and Cc beyond it
 constexpr std::size_t max_growth = std::size_t{1}
                                    << 20;  // a list of bare names can grow a hundredfold; smtpd does the rest itself
-constexpr std::size_t max_date = 64;       // smtpd's has less than 40
+constexpr std::size_t max_date = 64;       // smtpd writes less than 40 bytes
 
 // isspace() of the C locale.
 bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 
-// What quotes, comments and backslashes make of the next character, as smtpd counts: the character after a backslash is read as
-// any other by all but quotes and parentheses.
+// The state of quotes, comments and backslashes before the next character, as smtpd keeps it. Only quotes and parentheses are
+// escaped by a backslash; every other character after a backslash is read as usual.
 struct Reader {
   bool escape = false;
   bool quote = false;
@@ -32,8 +32,8 @@ struct Reader {
   bool plain() const { return !escape && !quote && comment == 0; }
 };
 
-// smtpd's header_append_domain_buffer(): where "@host" goes in one address; nothing when it has a domain, is none, or is beyond
-// smtpd's understanding.
+// The place for "@host" in one address, as in smtpd's header_append_domain_buffer(). Nothing if the address has a domain, if the
+// text is no address, or if smtpd does not understand it.
 std::optional<std::size_t> domain_position(std::string_view address) {
   Reader reader;
   bool bracket = false, has_bracket = false;
@@ -96,7 +96,8 @@ void append_qualified(std::string& out, const Field& field, std::string_view nam
   const std::string value = with_line_ends(raw_value(field), "\r\n", "\n");
   if (value.size() <= max_smtpd_value) {
     const std::string qualified = append_domain(value, submission.host, submission.escapes_in_quotes);
-    // smtpd will read it once more: what it would change again is of no use ("To:(x)" becomes "To:(@hostx)" and so on).
+    // smtpd will process this field again. A change that it would change once more is of no use ("To:(x)" becomes "To:(@hostx)"
+    // and so on).
     if (qualified != value && name.size() + 1 + longest_line(qualified) <= submission.max_line &&
         append_domain(qualified, submission.host, submission.escapes_in_quotes) == qualified) {
       out += name;
@@ -132,7 +133,8 @@ std::optional<std::string> as_submitted(std::string_view head, const Submission&
   bool has_date = submission.date.empty();
   bool has_message_id = submission.message_id.empty();
   for (const Field& field : section.fields) {
-    const std::string_view name = field.raw.substr(0, field.raw.find(':'));  // smtpd knows no blanks before the colon
+    const std::string_view name =
+        field.raw.substr(0, field.raw.find(':'));  // for smtpd a blank before the colon belongs to the name
     if (name.size() == field.raw.size() || name.front() == ' ' || name.front() == '\t') return std::nullopt;
     if (iequals(name, "Bcc")) continue;
     if (iequals(name, "Date")) has_date = true;
@@ -148,8 +150,8 @@ std::optional<std::string> as_submitted(std::string_view head, const Submission&
   return out;
 }
 
-// The date follows the first line that ends in ';', unless that ends with somebody's name and another one comes before the date.
-// A client whose first line begins with a blank continues the field.
+// The date follows the first line that ends in ';'. That line may end with a name that the client chose; then another line stands
+// before the date. If the first line of the client begins with a blank, it continues the field.
 std::string_view received_date(std::string_view head, std::string_view msgid) {
   for (const Field& field : parse_headers(head).fields) {
     if (!iequals(field.name, "Received")) continue;

@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::size_t max_shown = 300;
 
-// The lowest three bits, as ls(1) shows them.
+// The lowest three bits of a mode, as ls(1) shows them.
 std::string letters(unsigned mode) {
   return {(mode & 4) != 0 ? 'r' : '-', (mode & 2) != 0 ? 'w' : '-', (mode & 1) != 0 ? 'x' : '-'};
 }

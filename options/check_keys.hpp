@@ -1,4 +1,4 @@
-// What --check of both programs says of the key file that they share (lmtp/mark.hpp).
+// The lines that --check of both programs prints about the key file that they share (lmtp/mark.hpp).
 #pragma once
 
 #include <functional>
@@ -13,7 +13,7 @@ struct CheckedKeys {
   std::string text;  // whole lines
 };
 
-// Looks at the file's owner, group and mode, too. `owner` and `group` name a uid and a gid for people.
+// Checks the keys, and the owner, group and mode of their file. `owner` and `group` turn a uid and a gid into words for people.
 CheckedKeys check_keys(const std::string& path, const Result<lmtp::MarkKeys>& keys,
                        const std::function<std::string(unsigned)>& owner, const std::function<std::string(unsigned)>& group);
 

@@ -25,7 +25,7 @@ std::string words_of(std::string_view type) {
   return words;
 }
 
-// "--lmtp", or with `separator` and its letter "--lmtp|-l".
+// "--lmtp"; for an option with a letter "--lmtp", `separator` and "-l".
 std::string spellings(const OptionText& option, std::string_view separator) {
   std::string text = "--" + std::string(option.name);
   if (option.letter != 0) text.append(separator).append("-").append(1, option.letter);
@@ -38,7 +38,7 @@ std::string function_of(std::string_view program) {
   return name;
 }
 
-// Between single quotes, in a description or message of zsh's _arguments.
+// Escapes a description or message for zsh's _arguments, between single quotes.
 std::string zsh_text(std::string_view text) {
   std::string out;
   for (const char c : text) {

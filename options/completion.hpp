@@ -9,7 +9,8 @@
 
 namespace mailbridge::options {
 
-// Whole scripts. Values are completed where their type says what they are: "FILE", "DIRECTORY", or words as "refuse|smtpd".
+// Both return a whole script. The type of an option says how its value is completed: "FILE", "DIRECTORY", or words as
+// "refuse|smtpd".
 std::string bash_completion(std::string_view program, const std::vector<OptionText>& options);
 std::string zsh_completion(std::string_view program, const std::vector<OptionText>& options);
 

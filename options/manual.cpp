@@ -11,7 +11,7 @@
 namespace mailbridge::options {
 namespace {
 
-// Where the first sentence ends.
+// The position at which the first sentence ends.
 std::size_t sentence(std::string_view text) {
   for (std::size_t i = 0; i < text.size(); ++i) {
     if (text[i] == '\n') return i;
@@ -24,7 +24,7 @@ class Mdoc {
  public:
   std::string page;
 
-  // A macro line; `punctuation` follows it as an argument of its own.
+  // Writes a macro line. `punctuation` follows as an argument of its own.
   void macro(std::string_view line, std::string_view punctuation = {}) {
     end_line();
     page.append(line);
@@ -64,7 +64,7 @@ class Mdoc {
     }
   }
 
-  // The punctuation that follows a literal without a blank.
+  // Writes a literal, with the punctuation that follows it without a blank.
   void marked(const std::string& line, std::string_view& text) {
     const std::size_t blank = std::min(text.find(' '), text.size());
     macro(line, text.substr(0, blank));
@@ -96,7 +96,7 @@ class Mdoc {
   std::size_t column_ = 0;
 };
 
-// "tempfail|FILE": a word to write as it is, and one that stands for something.
+// The type of a value in mdoc(7): a word in small letters is written as it is (Cm), another one stands for a value (Ar).
 std::string value(std::string_view type) {
   std::string out;
   std::string_view macro;

@@ -1,4 +1,4 @@
-// What a table of options says of itself: --help, and the list in the manual page.
+// Texts made of a table of options: --help, and the list in the manual page.
 #pragma once
 
 #include <string>
@@ -9,12 +9,12 @@
 
 namespace mailbridge::options {
 
-// The options as an mdoc(7) list, in the order of their declaration; all but --help. In descriptions, `text` between backquotes
-// is literal, --name another option, a line end begins a paragraph. The default, and that an option may be given several times,
-// are added.
+// The options as an mdoc(7) list, in the order of the table, without --help. In descriptions `text` between backquotes is
+// literal, --name is another option, and a line end begins a paragraph. The default is added, and whether an option may be given
+// several times.
 std::string manual_list(std::string_view program, const std::vector<OptionText>& options);
 
-// Of a description, without its markup.
+// The first sentence of a description, without its markup.
 std::string first_sentence(std::string_view description);
 
 // The text of --help.

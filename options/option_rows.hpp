@@ -1,5 +1,4 @@
-// What rows of a table of options keep their values by (Option::take): functions made for a member of the struct that
-// read_table() is given, and for what the value has to be.
+// Functions for Option::take. Each stores a value in one member of the struct that read_table() is given, after checking it.
 #pragma once
 
 #include <charconv>
@@ -34,7 +33,7 @@ std::string keep(void* values, std::string_view value) {
   return {};
 }
 
-// What `Parse`, a function that gives a Result, takes.
+// Stores a value that `Parse`, a function that returns a Result, accepts.
 template <auto Member, auto Parse>
 std::string parsed(void* values, std::string_view value) {
   const auto result = Parse(value);
@@ -42,7 +41,7 @@ std::string parsed(void* values, std::string_view value) {
   return keep<Member>(values, value);
 }
 
-// The words of a type, "one|other".
+// Stores one of the words of a type, "one|other".
 struct Words {
   char words[40];
 };

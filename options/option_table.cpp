@@ -18,9 +18,9 @@ constexpr OptionText version_option{0, "version", "", OptionText::nothing, "", "
 constexpr OptionText config_option{
     0, "config", "FILE", OptionText::value, "", "Read options from a TOML file; its keys are their names. What argv gives wins."};
 
-// A word of argv: an option, and what was written to it in the same word.
+// A word of argv: an option, and its value if the same word holds it.
 struct Word {
-  std::string_view name;  // with its dashes
+  std::string_view name;  // the name with its dashes
   std::optional<std::string_view> value = std::nullopt;
 };
 
@@ -51,7 +51,7 @@ std::string no_such_word(const OptionTable& table, const std::string& word) {
   return "no such option: " + word + (word.starts_with("--") ? suggestion(std::string_view(word).substr(2), names, "--") : "");
 }
 
-// The words of argv, one after the other.
+// Goes through the words of argv.
 class Words {
  public:
   explicit Words(const std::vector<std::string>& argv) : argv_(argv) {}
@@ -62,7 +62,7 @@ class Words {
     return last_;
   }
 
-  // Of the last one; none when it has none.
+  // The value of the last word that next() gave; nothing if it has none.
   std::optional<std::string_view> value() {
     if (last_.value || at_ == argv_.size() || !is_value(argv_[at_])) return last_.value;
     return argv_[at_++];

@@ -1,7 +1,8 @@
-// Options as a constant table: reading it costs next to nothing, which a program that starts for each mail needs.
+// The options of a program as a constant table. Reading it costs next to nothing, which matters for a program that starts once
+// for each mail.
 //
-// Words are read as everywhere: --name VALUE, --name=VALUE, -l VALUE, -lVALUE, and a flag --name. --help, --version and --config
-// FILE are there without a row.
+// Options are written in the usual ways: --name VALUE, --name=VALUE, -l VALUE, -lVALUE, and a flag --name. The options --help,
+// --version and --config FILE have no row.
 #pragma once
 
 #include <functional>
@@ -15,23 +16,25 @@
 
 namespace mailbridge::options {
 
-// What a table says of an option, for --help and the manual page (options/manual.hpp).
+// The texts of an option, for --help and the manual page (options/manual.hpp).
 struct OptionText {
-  char letter;  // 0: none
+  char letter;  // of its short form; 0: it has none
   std::string_view name;
-  std::string_view type;  // of its value, as "FILE" or "one|other"
+  std::string_view type;  // the name of its value, as "FILE" or "one|other"; empty for a flag
   enum Takes { nothing, value, optional_value, values } takes;
-  std::string_view default_value;  // taken when it is not given; empty: none
+  std::string_view default_value;  // is taken if the option is not given; empty: there is none
   std::string_view text;
 };
 
-// What is made of a program's options: its --help, its list in a manual page (options/manual.hpp), completion (options/completion.hpp).
+// A text made of a program's options: --help, the list in its manual page (options/manual.hpp), or its completion
+// (options/completion.hpp).
 using Description = std::string (*)(std::string_view program, const std::vector<OptionText>& options);
 
 struct Option : OptionText {
-  // Keeps a value in what read_table() is given for it, or says what is wrong with it. A flag's is "true" or "false".
+  // Stores a value in the struct that was given to read_table(), or returns what is wrong with it. The value of a flag is "true"
+  // or "false".
   std::string (*take)(void* values, std::string_view value);
-  bool in_file = true;
+  bool in_file = true;  // a configuration file may have it as a key
 };
 
 struct OptionTable {
@@ -39,16 +42,16 @@ struct OptionTable {
   std::string_view about;  // one sentence
   std::span<const Option> options;
 
-  // With those that have no row.
+  // The texts of all options, those without a row included.
   std::vector<OptionText> texts() const;
 };
 
-// argv without its first word, then the file. A word that begins with '-' is no value unless it holds '@': with `-s %{sender}` in
-// smtpd.conf a stranger chooses that word, and must not choose our options.
+// Reads argv without its first word, then the configuration file that it names. A word that begins with '-' is no value, unless
+// it holds '@': with `-s %{sender}` in smtpd.conf a stranger chooses that word, and must not be able to choose our options.
 //
-// Answers nothing (go on), or a text for standard output after which the program is to end (--help, --version), or what is wrong
-// in one line: "--timeout: …" for argv, "FILE:LINE: timeout: …" for the file. `given` is told of each value that was given and
-// taken, by either.
+// The result is nothing if the program is to go on; or a text for standard output, after which it is to end (--help, --version);
+// or a fault of one line: "--timeout: …" for argv, "FILE:LINE: timeout: …" for the file. `given` is called for each value that
+// argv or the file gives.
 using Given = std::function<void(const Option& option, std::string_view value)>;
 Result<std::optional<std::string>> read_table(const OptionTable& table, const std::vector<std::string>& argv, void* values,
                                               const Given& given = {});

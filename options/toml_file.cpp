@@ -21,14 +21,15 @@
 namespace mailbridge::options {
 namespace {
 
-constexpr std::size_t max_shown = 200;  // one line of log, and of smtpd's 254 bytes for an agent's last words
+constexpr std::size_t max_shown =
+    200;  // bytes; fits into a log line, and into the 254 bytes of an agent's last line that smtpd keeps
 
 std::optional<std::string> scalar(const toml::node& node) {
   if (const auto* text = node.as_string()) return text->get();
   if (const auto* number = node.as_integer()) return std::to_string(number->get());
   if (const auto* flag = node.as_boolean()) return flag->get() ? "true" : "false";
   if (const auto* number = node.as_floating_point()) {
-    char digits[32];  // std::to_chars(double) would have the filter load libm
+    char digits[32];  // with snprintf(), because std::to_chars(double) would make the filter load libm
     std::snprintf(digits, sizeof digits, "%.15g", number->get());
     return std::string(digits);
   }

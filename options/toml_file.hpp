@@ -1,4 +1,4 @@
-// Files, and options from a TOML file: one key for each, spelled as its long name without the dashes.
+// Reads files, and options from a TOML file, in which each option is a key: its long name without the dashes.
 #pragma once
 
 #include <cstddef>
@@ -11,16 +11,17 @@
 
 namespace mailbridge::options {
 
-// No file of settings is larger.
+// The largest file of settings that is read, in bytes.
 inline constexpr std::size_t max_file = std::size_t{16} << 20;
 
-// The bytes of a regular file: to open or to read another kind, a FIFO for instance, could wait for ever. The fault names it.
+// Reads a regular file. Other kinds are refused, because opening or reading a FIFO, for instance, could wait for ever. The fault
+// names the file.
 Result<std::string> read_file(const std::string& path);
 
 enum class TomlKey { unknown, one, several };  // what values a key may have
 
-// Calls take(key, values) for each key; it answers what is wrong with them, or nothing. `names` are the keys there are. The fault
-// is one line: "FILE:LINE: key: …".
+// Calls take(key, values) for each key of the file. take() returns what is wrong with the values, or an empty text. `names` are
+// the keys that exist, for suggestions. The fault is one line: "FILE:LINE: key: …".
 Result<void> read_toml(const std::string& path, const std::vector<std::string_view>& names,
                        const std::function<TomlKey(std::string_view key)>& kind,
                        const std::function<std::string(std::string_view key, std::vector<std::string> values)>& take);

@@ -1,5 +1,5 @@
-// What each operating system does in its own way. This header is the contract, and the build takes one file that keeps it:
-// linux.cpp, freebsd.cpp or openbsd.cpp, or posix.cpp, which wants nothing but POSIX.1-2008 (docs/portability.md has a table).
+// What each operating system does in its own way. This header is the contract. The build takes one file that implements it:
+// linux.cpp, freebsd.cpp or openbsd.cpp, or posix.cpp, which needs nothing but POSIX.1-2008 (docs/portability.md has a table).
 #pragma once
 
 #include <sys/socket.h>
@@ -17,37 +17,38 @@
 
 namespace mailbridge::platform {
 
-// What a filter that was taken over by hostile content could still do is made small: from now on this process and its threads
-// start no program, and create, write, remove and rename files beneath these directories only (OpenBSD lets them write what is
-// there elsewhere, too). Reading and sockets stay as they are. A directory that is missing is passed over. The fault: this system
-// cannot, or may not.
+// Confines this process and its threads, so that hostile content that took over the filter could do little. From now on they
+// start no program, and create, write, remove and rename files only below these directories. (On OpenBSD they may also write
+// existing files elsewhere.) Reading files and using sockets stay allowed. A directory that does not exist is skipped. The fault
+// says that this system cannot do it, or does not allow it.
 Result<void> confine(const std::vector<std::string>& writable);
 
-// The descriptor of a new file in `directory`, for reading and writing, that has no name: it is gone when the descriptor is
-// closed. Only its owner may read it, and no program that is started inherits it.
+// Creates a file without a name in `directory`, for reading and writing, and returns its descriptor. The file is gone when the
+// descriptor is closed. Only its owner may read it, and programs that are started do not inherit it.
 tl::expected<int, std::error_code> nameless_file(const std::string& directory);
 
 struct Process {
   std::string name;  // of its program
   pid_t parent;
-  std::string started;  // tells a process from a later one with the same id
+  std::string started;  // the system's text for its start, to tell it from a later process with the same id
 };
-// Nothing when there is no such process, or when this system does not say.
+// The process with this id. Nothing if there is no such process, or if this system does not tell.
 std::optional<Process> process(pid_t id);
 
-// From now on getaddrinfo(3) loads no module of nsswitch.conf(5) into this process: a statically linked one could crash in it.
-// Where there are no such modules, or no static linking, nothing is to be done.
+// From now on getaddrinfo(3) loads no module of nsswitch.conf(5) into this process, because a statically linked program could
+// crash in it. Does nothing on systems without such modules or without static linking.
 void look_names_up_without_modules();
 
-// bind(2) of an address without a port is to leave the choice of the port to connect(2), which can give the same one to
-// connections with different destinations. Where that cannot be had, bind(2) takes a port of its own.
+// bind(2) of an address without a port leaves the choice of the port to connect(2), which can use the same port for connections
+// to different destinations. On systems that cannot do this, bind(2) takes a port of its own.
 void choose_port_when_connecting(int socket);
 
-// What became of a connection that connect(2) of a non-blocking socket to `address` did not make at once: 0 when it is made,
-// EALREADY when it still can be, otherwise the reason in errno's terms, which is told once.
+// The state of a connection that connect(2) of a non-blocking socket to `address` did not make at once: 0 if it is made, EALREADY
+// if it is still under way, otherwise the error as in errno. An error is told only once.
 int connect_outcome(int socket, const sockaddr* address, socklen_t size);
 
-// In the shell, before a command that is to run as USER with GROUP as the only group; empty where there is no such command.
+// The shell command that goes before another one to run it as USER with GROUP as its only group. Empty on systems without such a
+// command.
 std::string_view run_as_user();
 
 }  // namespace mailbridge::platform

@@ -1,11 +1,11 @@
-// Chance from the system's source (randombytes_buf of libsodium, which knows that of each system).
+// Random bytes from the source of the system, by randombytes_buf of libsodium.
 #pragma once
 
 #include <sodium.h>
 
 namespace mailbridge::platform {
 
-// `Array`: of bytes, std::array for instance.
+// `Array` is an array of bytes, std::array for instance.
 template <class Array>
 Array random_bytes() {
   Array bytes;

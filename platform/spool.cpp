@@ -47,7 +47,7 @@ std::error_code SpoolFile::read(char* to, std::size_t size, std::size_t at) cons
     const ssize_t n = pread(descriptor_, to, size, static_cast<off_t>(at));
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return last_error();
-    if (n == 0) return std::make_error_code(std::errc::io_error);  // shorter than it was written
+    if (n == 0) return std::make_error_code(std::errc::io_error);  // the file is shorter than what was written
     to += n;
     size -= static_cast<std::size_t>(n);
     at += static_cast<std::size_t>(n);

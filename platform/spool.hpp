@@ -1,4 +1,5 @@
-// A file that has no name any more: what is left of a message when memory is short. It is gone when this process is.
+// A file without a name, for the part of a message that does not fit into memory. The file is gone when this object or the
+// process ends.
 #pragma once
 
 #include <cstddef>
@@ -12,14 +13,14 @@ namespace mailbridge::platform {
 
 class SpoolFile {
  public:
-  // Readable by its owner only.
+  // Only its owner may read the file.
   static tl::expected<SpoolFile, std::error_code> create(const std::string& directory);
 
   SpoolFile(SpoolFile&& other) noexcept;
   SpoolFile& operator=(SpoolFile&& other) noexcept;
   ~SpoolFile();
 
-  // All of it, or an error.
+  // Both transfer all bytes, or return an error.
   std::error_code write(std::string_view bytes, std::size_t at);
   std::error_code read(char* to, std::size_t size, std::size_t at) const;
 

@@ -11,11 +11,12 @@
 namespace mailbridge::policy {
 namespace {
 
-constexpr std::size_t max_text = 400;      // as of rspamd's words
-constexpr std::size_t max_subject = 4096;  // of the original one; what is longer is no subject anybody reads
+constexpr std::size_t max_text = 400;      // bytes, as many as of rspamd's texts
+constexpr std::size_t max_subject = 4096;  // bytes of the original subject; nobody reads a longer one
 
-const ActionRule soft_reject{.what = Do::tempfail, .code = "451", .enhanced = "4.7.1", .default_text = "Try again later"};
-const ActionRule hard_reject{.what = Do::reject, .code = "554", .enhanced = "5.7.1", .default_text = "Spam message rejected"};
+const ActionRule soft_reject{.kind = ActionKind::tempfail, .code = "451", .enhanced = "4.7.1", .default_text = "Try again later"};
+const ActionRule hard_reject{
+    .kind = ActionKind::reject, .code = "554", .enhanced = "5.7.1", .default_text = "Spam message rejected"};
 
 std::string_view take_word(std::string_view& rest) {
   const std::size_t blank = rest.find(' ');
@@ -36,7 +37,7 @@ Result<ActionRule> parse_rule(std::string_view text) {
     return ActionRule{};
   }
   if (word == "header") {
-    ActionRule rule{.what = Do::header};
+    ActionRule rule{.kind = ActionKind::header};
     if (rest.empty()) return rule;
     const std::size_t colon = rest.find(':');
     rule.header_name = trim(rest.substr(0, colon));
@@ -45,7 +46,7 @@ Result<ActionRule> parse_rule(std::string_view text) {
       return fail(Errc::malformed, "header wants NAME: VALUE, not " + std::string(rest));
     return rule;
   }
-  if (word == "subject") return ActionRule{.what = Do::subject, .subject = std::string(rest)};
+  if (word == "subject") return ActionRule{.kind = ActionKind::subject, .subject = std::string(rest)};
   if (word == "tempfail") {
     ActionRule rule = soft_reject;
     rule.text = rest;
@@ -79,14 +80,15 @@ Result<std::pair<std::string, ActionRule>> parse_action(std::string_view text) {
   const std::string name(trim(text.substr(0, equals)));
   if (equals == std::string_view::npos || name.empty())
     return fail(Errc::malformed, "NAME=DO is wanted, not " + std::string(text));
-  // What rspamd's configuration may write with an underscore, its replies do not; milter.no_action is something else.
+  // rspamd's configuration may write these names with an underscore, but its replies do not. (milter.no_action is something
+  // else.)
   for (const std::string_view known : {"no action", "add header", "rewrite subject", "soft reject"}) {
     std::string written(known);
     std::replace(written.begin(), written.end(), ' ', '_');
     if (iequals(name, written))
       return fail(Errc::malformed, name + " is called \"" + std::string(known) + "\" in rspamd's replies");
   }
-  // Another action of that name there may be, but who would have chosen it?
+  // An action of nearly the same name could exist, but nobody would have chosen such a name: it is a mistake in writing.
   constexpr std::string_view rspamds[] = {"reject", "rewrite subject", "add header", "soft reject", "greylist", "no action"};
   const std::string_view meant = nearest(name, rspamds);
   if (!meant.empty() && name != meant && distance(name, meant) <= (meant.size() < 10 ? 1 : 2))
@@ -96,7 +98,7 @@ Result<std::pair<std::string, ActionRule>> parse_action(std::string_view text) {
     return fail(Errc::malformed, name + ": printable ASCII without double quotes is wanted, 400 bytes at most");
   auto rule = parse_rule(what);
   if (!rule) return fail(Errc::malformed, name + ": " + rule.error().what);
-  if (rule->what == Do::subject && rule->subject.empty() && name != "rewrite subject") rule->subject = spam_subject;
+  if (rule->kind == ActionKind::subject && rule->subject.empty() && name != "rewrite subject") rule->subject = spam_subject;
   return std::pair(name, std::move(*rule));
 }
 
@@ -125,8 +127,8 @@ std::string expand_subject(std::string_view subject, std::string_view original, 
 ActionMap::ActionMap()
     : rules_{{"no action", {}},
              {"greylist", {}},
-             {"add header", {.what = Do::header}},
-             {"rewrite subject", {.what = Do::subject}},
+             {"add header", {.kind = ActionKind::header}},
+             {"rewrite subject", {.kind = ActionKind::subject}},
              {"soft reject", soft_reject},
              {"reject", hard_reject}} {}
 

@@ -78,7 +78,7 @@ Result<void> parse_list(std::string_view text, const std::string& file,
     std::string_view line = text.substr(0, lf);
     text.remove_prefix(lf == std::string_view::npos ? text.size() : lf + 1);
     for (std::size_t at = line.find('#'); at != std::string_view::npos; at = line.find('#', at + 1)) {
-      if (at > 0 && line[at - 1] != ' ' && line[at - 1] != '\t') continue;  // an address may hold one
+      if (at > 0 && line[at - 1] != ' ' && line[at - 1] != '\t') continue;  // an address may hold a '#'
       line = line.substr(0, at);
       break;
     }

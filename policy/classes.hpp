@@ -1,4 +1,4 @@
-// Whose message it is, and what that means for its scan.
+// The classes of messages, and what each means for the scan.
 #pragma once
 
 #include <array>
@@ -17,12 +17,12 @@
 
 namespace mailbridge::policy {
 
-// In the order in which they decide when several hold.
+// If several classes hold, the first one in this order decides.
 enum class Class : std::uint8_t {
   authenticated,  // AUTH succeeded
-  local,          // by smtpd's local socket: this host's programs, and smtpd's own bounces
-  networks,       // from one of --networks
-  recipients,     // all recipients are of --recipients
+  local,          // over smtpd's local socket: from programs on this host, and smtpd's own bounces
+  networks,       // the client's address is in --networks
+  recipients,     // all recipients are in --recipients
 };
 inline constexpr std::array classes = {Class::authenticated, Class::local, Class::networks, Class::recipients};
 
@@ -33,7 +33,7 @@ class ClassSet {
  public:
   void insert(Class which) { bits_ |= bit(which); }
   bool contains(Class which) const { return (bits_ & bit(which)) != 0; }
-  // The first of those that are in both.
+  // The first class that is in both sets.
   std::optional<Class> first_of(ClassSet other) const;
 
  private:
@@ -41,35 +41,35 @@ class ClassSet {
   unsigned bits_ = 0;
 };
 
-// Addresses and whole domains; ASCII letters of either case are the same.
+// A set of addresses and whole domains. ASCII letters of either case are equal.
 class Recipients {
  public:
   // "alice@example.org" or "@example.org".
   Result<void> add(std::string_view entry);
-  bool contain_all(const std::vector<std::string>& addresses) const;  // false for none
+  bool contain_all(const std::vector<std::string>& addresses) const;  // false if there is none
 
  private:
   std::unordered_set<std::string> entries_;  // in lower case
 };
 
-// An ID of rspamd's settings, for a class or for everybody else: "[CLASS=]ID".
+// Parses "[CLASS=]ID": an ID of rspamd's settings, for a class or for all other messages.
 Result<std::pair<std::optional<Class>, std::string>> parse_settings_id(std::string_view text);
 
-// A domain name, in lower case: without blanks, and without an @.
+// Parses a domain name: without blanks and without an @. The result is in lower case.
 Result<std::string> parse_domain(std::string_view text);
 
-// A list in a file: one entry a line, without blanks around it; '#' at the beginning or after a blank begins a comment. The first
-// fault of `take` is returned with file and line.
+// Calls `take` for each entry of a list: one entry a line, without blanks around it. A '#' at the beginning or after a blank
+// starts a comment. Returns the first fault of `take`, with the file and the line.
 Result<void> parse_list(std::string_view text, const std::string& file,
                         const std::function<Result<void>(std::string_view)>& take);
 
 struct ClassSettings {
   Networks networks;
   Recipients recipients;
-  ClassSet soften;                                            // not refused for good because of a verdict
-  ClassSet skip;                                              // accepted without a scan
-  std::string settings_id;                                    // rspamd's Settings-ID; empty: none
-  std::array<std::string, classes.size()> class_settings_id;  // by class; empty: none of its own
+  ClassSet soften;          // classes whose messages are not refused for good because of a verdict
+  ClassSet skip;            // classes whose messages are accepted without a scan
+  std::string settings_id;  // rspamd's Settings-ID; empty: none
+  std::array<std::string, classes.size()> class_settings_id;  // for each class; empty: the class has none of its own
 
   ClassSet of(const mail::Envelope& envelope) const;
   const std::string& settings_id_for(ClassSet which) const;

@@ -10,12 +10,13 @@ namespace mailbridge::policy {
 namespace {
 
 constexpr std::size_t max_refusal_text =
-    400;  // a reply line has 512 bytes (RFC 5321 4.5.3.1.5); smtpd's own message buffers have 16 KiB
+    400;  // bytes; a reply line has 512 (RFC 5321 4.5.3.1.5), and smtpd's buffers for messages have 16 KiB
 constexpr std::size_t max_error_text = 200;
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
-// Index of smtpd's own Received field: the first one, for the client's lines come after it.
+// The index of smtpd's own Received field. It is the first one, because the lines of the client stand below it. 0 if there is
+// none.
 std::size_t own_received(const mail::HeaderSection& section) {
   for (std::size_t i = 0; i < section.fields.size(); ++i) {
     if (iequals(section.fields[i].name, "Received")) return i;
@@ -34,32 +35,33 @@ bool is_forged(const mail::Field& field, const OwnNames& names) {
   return !id.empty() && (iequals(id, names.admd) || iequals(id, names.greeting));
 }
 
-// With it an agent would believe that a message has been delivered.
+// An agent takes a message with this field for delivered, so nobody else may add it.
 bool is_mark(std::string_view name) { return iequals(name, lmtp::mark_name); }
 
 class HeaderDecision {
  public:
   HeaderDecision(std::string_view message, const OwnNames& names)
-      : section_(mail::parse_headers(message)), doomed_(section_.fields.size()), received_(own_received(section_)) {
+      : section_(mail::parse_headers(message)), removed_(section_.fields.size()), received_(own_received(section_)) {
     for (std::size_t i = 0; i < section_.fields.size(); ++i) {
-      doomed_[i] = is_mark(section_.fields[i].name) || (i >= received_ && is_forged(section_.fields[i], names));
+      removed_[i] = is_mark(section_.fields[i].name) || (i >= received_ && is_forged(section_.fields[i], names));
     }
   }
 
-  // The name is to outlive the editor.
+  // `name` must outlive the editor.
   void remove(std::string_view name, int index) { removals_.push_back({name, index}); }
 
-  // smtpd's mark of an earlier filter's `junk` is smtpd's to set and stays, and so does its trace (RFC 5321 4.4).
+  // Two fields stay whatever rspamd wants removed: the X-Spam field above smtpd's Received field, which smtpd wrote for an
+  // earlier filter's `junk`, and that Received field (RFC 5321 4.4).
   mail::HeaderEditor editor() {
-    mail::mark_removed(section_, removals_, doomed_);
+    mail::mark_removed(section_, removals_, removed_);
     for (std::size_t i = 0; i < received_; ++i) {
-      if (iequals(section_.fields[i].name, "X-Spam")) doomed_[i] = false;
+      if (iequals(section_.fields[i].name, "X-Spam")) removed_[i] = false;
     }
-    if (received_ < section_.fields.size() && iequals(section_.fields[received_].name, "Received")) doomed_[received_] = false;
-    return {section_, doomed_, received_};
+    if (received_ < section_.fields.size() && iequals(section_.fields[received_].name, "Received")) removed_[received_] = false;
+    return {section_, removed_, received_};
   }
 
-  // The value of the first one, as it stands there.
+  // The value of the first Subject field, with its folds.
   std::string_view subject() const {
     const auto field = std::find_if(section_.fields.begin(), section_.fields.end(),
                                     [](const mail::Field& one) { return iequals(one.name, "Subject"); });
@@ -75,7 +77,7 @@ class HeaderDecision {
 
  private:
   mail::HeaderSection section_;
-  std::vector<bool> doomed_;
+  std::vector<bool> removed_;
   std::size_t received_;
   std::vector<mail::Removal> removals_;
 };
@@ -100,18 +102,18 @@ std::string refusal_of(rspamd::ScanFailure::Kind kind, OnError on_error) {
 }
 
 std::string refusal_of(const rspamd::Verdict& verdict, const ActionRule* rule) {
-  if (!rule || (rule->what != Do::tempfail && rule->what != Do::reject)) return {};
+  if (!rule || (rule->kind != ActionKind::tempfail && rule->kind != ActionKind::reject)) return {};
   return refusal(rule->code, rule->enhanced, rule->text.empty() ? verdict.smtp_message : rule->text, rule->default_text);
 }
 
-// What is done about a verdict, all things considered.
+// What is done about a verdict, once all settings were considered.
 struct Plan {
   std::string refusal;
-  std::string not_said;                  // a refusal that is not to be given
-  std::vector<rspamd::AddHeader> marks;  // each takes the place of all others of its name
+  std::string not_said;                  // the refusal that the Enforcement prevents
+  std::vector<rspamd::AddHeader> marks;  // fields to be added; each replaces all others of its name
   Spam spam = Spam::no;
   const ActionRule* subject = nullptr;
-  std::string_view named;  // in X-Rspamd-Action, by which Sieve can act where smtpd cannot
+  std::string_view named;  // the value of X-Rspamd-Action, by which Sieve can do what smtpd cannot
   bool discard = false;
 };
 
@@ -140,25 +142,25 @@ Plan plan_for(const rspamd::Verdict& verdict, const ActionMap& actions, Enforcem
     plan.discard = action == "discard" && enforcement == Enforcement::all;
     return plan;
   }
-  switch (rule->what) {
-    case Do::accept:
+  switch (rule->kind) {
+    case ActionKind::accept:
       break;
-    case Do::header:
+    case ActionKind::header:
       mark(plan, *rule);
       break;
-    case Do::subject:
+    case ActionKind::subject:
       plan.subject = rule;
       plan.spam = Spam::subject;
       break;
-    case Do::reject:
+    case ActionKind::reject:
       if (enforcement == Enforcement::softened) {
         plan.not_said = std::move(refusal);
         const ActionRule* junk = actions.find("add header");
-        mark(plan, junk->what == Do::header ? *junk : ActionRule{});
+        mark(plan, junk->kind == ActionKind::header ? *junk : ActionRule{});
         break;
       }
       [[fallthrough]];
-    case Do::tempfail:
+    case ActionKind::tempfail:
       plan.refusal = std::move(refusal);
       break;
   }
@@ -247,7 +249,7 @@ Decision decide(std::string_view message, const rspamd::ScanResult& result, cons
   Plan plan;
   if (result) {
     plan = plan_for(*result, policy.actions, enforcement);
-    if (!result->rewritten_body && plan.refusal.empty()) {  // the header edits of a verdict belong to its body
+    if (!result->rewritten_body && plan.refusal.empty()) {  // the verdict's header edits fit only its rewritten body
       const rspamd::ScanFailure failure{rspamd::ScanFailure::Kind::unreadable, result->rewritten_body.error().what};
       Decision decision = decide(message, tl::unexpected(failure), policy, enforcement, names, scan_time);
       decision.body_unusable = true;

@@ -17,10 +17,11 @@ using Headers = std::vector<rspamd::AddHeader>;
 constexpr int at_top = 0;
 constexpr int at_end = -1;
 constexpr double max_stars = 32;
-constexpr std::size_t max_status_line = 68;  // filter-rspamd's
+constexpr std::size_t max_status_line = 68;  // bytes, as in filter-rspamd
 constexpr std::size_t max_action = 100;
 
-// std::to_chars() with the arguments given; the longest double in fixed notation has 309 digits before the point.
+// A number as std::to_chars() writes it with these arguments. The longest double in fixed notation has 309 digits before the
+// point.
 template <class... Format>
 std::string number(Format... format) {
   std::array<char, 400> text{};
@@ -29,7 +30,7 @@ std::string number(Format... format) {
 
 std::string fixed(double value, int digits) { return number(value, std::chars_format::fixed, digits); }
 
-// As Go prints a float32 with %v: the shortest form, without an exponent where it is from -4 to 20.
+// A number as Go prints a float32 with %v: the shortest form, and without an exponent if that would be from -4 to 20.
 std::string shortest(double value) {
   const auto single = static_cast<float>(value);
   const float size = std::abs(single);
@@ -70,7 +71,7 @@ Headers rspamc(const rspamd::Verdict& verdict, Spam spam, Duration scan_time) {
   return headers;
 }
 
-// Lines are broken between symbols, and there without a comma.
+// Lines are broken between symbols; the last symbol of a line has no comma behind it.
 std::string status(const rspamd::Verdict& verdict) {
   std::map<std::string_view, double> sorted;
   for (const rspamd::Symbol& symbol : verdict.symbols) sorted[symbol.name] = symbol.score;
@@ -93,7 +94,7 @@ std::string status(const rspamd::Verdict& verdict) {
 
 Headers filter_rspamd(const rspamd::Verdict& verdict, Spam spam) {
   if (spam != Spam::junk) return {};
-  Headers headers;  // each goes on top of those before it
+  Headers headers;  // each is added on top of those before it
   if (!verdict.symbols.empty()) headers.push_back({"X-Spam-Status", status(verdict), at_top});
   headers.push_back({"X-Spam-Score", shortest(verdict.score) + " / " + shortest(verdict.required_score), at_top});
   headers.push_back({"X-Spam", "yes", at_top});

@@ -1,4 +1,4 @@
-// The header fields by which Sieve knows spam, as three programs write them.
+// The header fields by which Sieve recognises spam, in the style of three programs.
 //
 //   milter          rspamd's own milter: X-Spam: Yes, or what rspamd names as spam_header (rspamd's src/libserver/milter.c)
 //   rspamc          `rspamc --mime`: X-Spam-Scanner, -Scan-Time, X-Spam: yes, -Action, -Score, -Level, -Symbols, at the end
@@ -19,21 +19,21 @@ enum class SpamHeaders { milter, rspamc, filter_rspamd };
 Result<SpamHeaders> parse_spam_headers(std::string_view word);
 
 struct Marking {
-  SpamHeaders set = SpamHeaders::milter;
+  SpamHeaders set{};
   Duration scan_time{};  // how long the scan took
 };
 
-// What is made of a verdict.
+// How a verdict marks the mail.
 enum class Spam {
   no,
-  subject,  // it is told in the subject
-  junk,     // it is to be marked
+  subject,  // in its subject
+  junk,     // by fields that name it spam
 };
 
-// To be added in this order.
+// The fields for a verdict, to be added in this order.
 std::vector<rspamd::AddHeader> spam_headers(const Marking& marking, const rspamd::Verdict& verdict, Spam spam);
 
-// What stands in the header of a message that could not be scanned; `error` is one printable line.
+// The fields for a message that could not be scanned. `error` is one printable line.
 std::vector<rspamd::AddHeader> spam_headers(const Marking& marking, std::string_view error);
 
 }  // namespace mailbridge::policy

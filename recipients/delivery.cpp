@@ -14,18 +14,18 @@ bool is_about_the_server(const lmtp::Reply& reply) {
   return reply.code == 421 || reply.enhanced.find(".3.") == 1 || reply.enhanced.find(".4.") == 1;
 }
 
-// Of these, the more is said about why.
-int weight(Fate fate) {
-  switch (fate) {
-    case Fate::unknown:
+// The outcome of the recipient with the largest weight is logged.
+int weight(DeliveryStatus status) {
+  switch (status) {
+    case DeliveryStatus::unknown:
       return 4;
-    case Fate::failed:
+    case DeliveryStatus::failed:
       return 3;
-    case Fate::deferred:
+    case DeliveryStatus::deferred:
       return 2;
-    case Fate::refused:
+    case DeliveryStatus::refused:
       return 1;
-    case Fate::delivered:
+    case DeliveryStatus::delivered:
       break;
   }
   return 0;
@@ -41,29 +41,30 @@ std::string_view words_for(std::string_view subject_and_detail) {
 
 }  // namespace
 
-std::string_view to_string(Fate fate) {
-  switch (fate) {
-    case Fate::delivered:
+std::string_view to_string(DeliveryStatus status) {
+  switch (status) {
+    case DeliveryStatus::delivered:
       return "delivered";
-    case Fate::refused:
+    case DeliveryStatus::refused:
       return "refused";
-    case Fate::deferred:
+    case DeliveryStatus::deferred:
       return "deferred";
-    case Fate::failed:
+    case DeliveryStatus::failed:
       return "failed";
-    case Fate::unknown:
+    case DeliveryStatus::unknown:
       return "unknown";
   }
   return {};
 }
 
-Fate fate_of(const lmtp::Outcome& outcome) {
-  if (outcome.delivered()) return Fate::delivered;
-  if (outcome.unknown) return Fate::unknown;
-  if (!outcome.reply) return Fate::failed;
-  if (lmtp::exit_status(outcome) != lmtp::exit_temporary) return Fate::refused;
+DeliveryStatus status_of(const lmtp::Outcome& outcome) {
+  if (outcome.delivered()) return DeliveryStatus::delivered;
+  if (outcome.unknown) return DeliveryStatus::unknown;
+  if (!outcome.reply) return DeliveryStatus::failed;
+  if (lmtp::exit_status(outcome) != lmtp::exit_temporary) return DeliveryStatus::refused;
   const bool about_the_mail = outcome.stage == Stage::rcpt || outcome.stage == Stage::body || outcome.stage == Stage::dot;
-  return about_the_mail && outcome.reply->is(4) && !is_about_the_server(*outcome.reply) ? Fate::deferred : Fate::failed;
+  return about_the_mail && outcome.reply->is(4) && !is_about_the_server(*outcome.reply) ? DeliveryStatus::deferred
+                                                                                        : DeliveryStatus::failed;
 }
 
 std::string refusal_of(const lmtp::Reply& reply) {
@@ -82,17 +83,17 @@ Conclusion conclude(std::size_t recipients, const std::vector<lmtp::Outcome>& ou
   int worst = 0;
   for (std::size_t i = 0; i < recipients; ++i) {
     const lmtp::Outcome* outcome = i < outcomes.size() ? &outcomes[i] : nullptr;
-    const Fate fate = outcome ? fate_of(*outcome) : Fate::unknown;
-    conclusion.fates.push_back(fate);
-    if (fate == Fate::delivered) ++conclusion.delivered;
-    if (fate == Fate::failed) conclusion.failed = true;
-    if (fate == Fate::unknown) conclusion.unknown = true;
-    if (fate == Fate::refused || fate == Fate::deferred) {
+    const DeliveryStatus status = outcome ? status_of(*outcome) : DeliveryStatus::unknown;
+    conclusion.statuses.push_back(status);
+    if (status == DeliveryStatus::delivered) ++conclusion.delivered;
+    if (status == DeliveryStatus::failed) conclusion.failed = true;
+    if (status == DeliveryStatus::unknown) conclusion.unknown = true;
+    if (status == DeliveryStatus::refused || status == DeliveryStatus::deferred) {
       ++refused;
       if (!for_the_client || (for_the_client->reply->is(5) && outcome->reply->is(4))) for_the_client = outcome;
     }
-    if (weight(fate) > worst && outcome) {
-      worst = weight(fate);
+    if (weight(status) > worst && outcome) {
+      worst = weight(status);
       conclusion.worst = outcome;
     }
   }

@@ -1,13 +1,14 @@
-// Delivery while the client waits: what the mail store's answers mean for the client and for the copy that smtpd queues. When it
-// is done, and what with, is the engine's matter.
+// Delivery in the session, while the client waits: what the mail store's answers mean for the client, and for the copy that smtpd
+// queues. The engine decides when to deliver, and which recipients.
 //
-//   of the recipients            the client    smtpd's queue
+//   recipients                   the client    smtpd's queue
 //   some or all have the mail    proceed       the whole message, with the mark
-//   each was refused             that answer   nothing
+//   each was refused             the refusal   nothing
 //   otherwise                    proceed       the whole message: an agent tries again
 //
-// A recipient is refused by a reply about him or the mail. Replies about the server or the connection are no more than silence.
-// After silence that began behind the dot nobody knows, and the recipient is served again: better twice than not at all.
+// A recipient counts as refused if the server's reply is about the recipient or the mail. A reply about the server or the
+// connection counts like no reply. If no reply to the final dot came, nobody knows whether the mail was delivered, and the
+// recipient is served again: two copies are better than none.
 #pragma once
 
 #include <cstddef>
@@ -23,39 +24,39 @@ namespace mailbridge::recipients {
 
 struct DeliverySettings {
   lmtp::MarkKeys keys;
-  Duration timeout = std::chrono::seconds(60);  // from the verdict to the last reply; in the first half the dot leaves, or never
+  Duration timeout{};  // from the verdict to the last reply; the dot leaves in the first half, or never
 };
 
-enum class Fate {
+enum class DeliveryStatus {
   delivered,
-  refused,   // for good
-  deferred,  // for now
-  failed,    // the server or the way there: nothing was delivered
-  unknown,   // the dot has left, and no reply came
+  refused,   // permanently
+  deferred,  // temporarily
+  failed,    // the server failed, or could not be reached: nothing was delivered
+  unknown,   // the final dot has left, and no reply came
 };
 
-std::string_view to_string(Fate fate);
-Fate fate_of(const lmtp::Outcome& outcome);
+std::string_view to_string(DeliveryStatus status);
+DeliveryStatus status_of(const lmtp::Outcome& outcome);
 
-// What the client is told of a refusal: the server's codes and words of ours, for its own name users.
+// The refusal that the client gets: the server's codes with our own words, because the server's words name its users.
 std::string refusal_of(const lmtp::Reply& reply);
 
 struct Conclusion {
-  std::vector<Fate> fates;  // as the recipients
-  std::size_t delivered = 0;
-  std::string refusal;                   // when each was refused; for good only when each was for good
-  bool failed = false;                   // somebody is
-  bool unknown = false;                  // the same
-  bool silent = false;                   // nobody is there, or nobody answers
-  bool ours = false;                     // for the lack of something of ours nobody was asked
-  const lmtp::Outcome* worst = nullptr;  // of one who has not got it, for the log
+  std::vector<DeliveryStatus> statuses;  // of each recipient, in their order
+  std::size_t delivered = 0;             // how many recipients
+  std::string refusal;                   // if each recipient was refused; permanent only if each refusal was
+  bool failed = false;                   // at least one recipient has this status
+  bool unknown = false;                  // at least one recipient has this status
+  bool silent = false;                   // no server could be reached, or none answered
+  bool ours = false;                     // no server was asked, because this host lacked descriptors or memory
+  const lmtp::Outcome* worst = nullptr;  // of a recipient who has not got the mail, for the log
 };
 
-// A mail store that was silent is not tried for so long, and then by one message at a time until it answers: otherwise each
-// client would wait for its own timeout.
+// After the mail store was silent, no message is delivered for this long. Then one message at a time tries it, until it answers.
+// Otherwise each client would wait for its own timeout.
 inline constexpr Duration pause_when_silent = std::chrono::seconds(5);
 
-// One outcome for each recipient, by index. What has none is unknown.
+// `outcomes` has one outcome for each recipient, in their order. A recipient without one counts as unknown.
 Conclusion conclude(std::size_t recipients, const std::vector<lmtp::Outcome>& outcomes);
 
 }  // namespace mailbridge::recipients

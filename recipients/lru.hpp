@@ -1,4 +1,4 @@
-// A bounded memory: what was not asked for longest makes room.
+// A map with a bounded number of entries: when it is full, the entry that was not asked for longest is dropped.
 #pragma once
 
 #include <cstddef>
@@ -33,7 +33,7 @@ class Lru {
     Facts one;
     one.emplace_front(key, std::move(fact));
     index_.emplace(one.front().first, one.begin());
-    facts_.splice(facts_.begin(), one);  // from here on nothing can fail, or it would be found by nobody and stay for ever
+    facts_.splice(facts_.begin(), one);  // must not fail from here on: an entry in only one of the containers would stay for ever
     if (facts_.size() > max_) erase(facts_.back().first);
   }
 
@@ -41,12 +41,12 @@ class Lru {
     const auto found = index_.find(key);
     if (found == index_.end()) return;
     const auto fact = found->second;
-    index_.erase(found);  // before the key it points to
+    index_.erase(found);  // first: it points to the key
     facts_.erase(fact);
   }
 
  private:
-  using Facts = std::list<std::pair<std::string, Fact>>;  // the last asked for first
+  using Facts = std::list<std::pair<std::string, Fact>>;  // the one that was asked for last comes first
 
   std::size_t max_;
   Facts facts_;

@@ -13,8 +13,8 @@ Mailbox mailbox_of(int code, std::string_view enhanced) {
   if (code / 100 != 5) return Mailbox::unsure;
   if (enhanced == "5.2.2") return Mailbox::full;
   if (enhanced == "5.2.3" || enhanced == "5.3.4") return Mailbox::too_large;
-  if (enhanced.starts_with("5.1.") || enhanced == "5.2.1") return Mailbox::unknown;  // 5.2.1: it is disabled
-  // An address that Dovecot cannot parse is nobody's: "501 5.5.4 Invalid TO" for UTF-8.
+  if (enhanced.starts_with("5.1.") || enhanced == "5.2.1") return Mailbox::unknown;  // 5.2.1: the mailbox is disabled
+  // Dovecot cannot parse this address, so it has no mailbox: "501 5.5.4 Invalid TO" for UTF-8.
   if (code == 501) return Mailbox::unknown;
   if (!enhanced.empty() && enhanced != "5.0.0") return Mailbox::unsure;
   if (code == 550 || code == 551 || code == 553) return Mailbox::unknown;
@@ -27,7 +27,7 @@ Found found(const lmtp::Outcome& outcome) {
   const lmtp::Reply& reply = *outcome.reply;
   if (outcome.stage == lmtp::Stage::rcpt) {
     if (const Mailbox mailbox = mailbox_of(reply.code, reply.enhanced); mailbox != Mailbox::unsure) return {mailbox};
-    // Dovecot says so of a user whose deliveries are under way.
+    // Dovecot answers this for a user to whom it is delivering other mail at the moment.
     if (reply.code == 451 && reply.last().find("Too many concurrent deliveries for user") != std::string::npos)
       return {Mailbox::known};
   }

@@ -1,6 +1,6 @@
 // What the filter asks the mail store: whether a recipient has a mailbox that takes the message, and to deliver a message. The
-// engine orders it, wires/mailboxes.hpp carries it out. Both are named by ids that are never used twice, so a result that nobody
-// waits for any more is no error.
+// engine gives these commands, and wires/mailboxes.hpp carries them out. An id is never used twice, so a result that nobody waits
+// for any more does no harm.
 #pragma once
 
 #include <cstddef>
@@ -21,29 +21,29 @@ enum class Mailbox {
   known,
   unknown,
   full,
-  full_for_now,  // by a temporary answer, which is never made a lasting one
-  too_large,     // the message, for what is left or for any mailbox of that server
-  unsure,        // a temporary answer, or none
+  full_for_now,  // full, by a temporary answer; a permanent refusal is never made of it
+  too_large,     // the message is too large for the room that is left, or for every mailbox of that server
+  unsure,        // the answer was temporary, was not understood, or did not come
 };
 
-// What an answer says about the mailbox. It is unsure unless it is understood: temporary, or permanent for another reason than
-// the mailbox, which is the server's trouble with us.
+// What a server's answer says about the mailbox. It is unsure if the answer is temporary, or permanent for another reason than
+// the mailbox: then something is wrong between the server and us.
 struct Found {
   Mailbox mailbox;
-  std::string why = {};  // when unsure
-  bool ours = false;     // of that: for the lack of something of ours nobody was asked
+  std::string why = {};  // if unsure: the server's words, or the failure
+  bool ours = false;     // if unsure: no server was asked, because this host lacked descriptors or memory
 };
 
 // "550 5.1.1 no such user"
 std::string text_of(const lmtp::Reply& reply);
 
-// By a refusal's code and enhanced code (empty: none was given).
+// The meaning of a refusal with this code and enhanced code; `enhanced` is empty if there was none.
 Mailbox mailbox_of(int code, std::string_view enhanced);
 
-// To RCPT, in a probe.
+// The meaning of the outcome of a probe: a transaction that ends after RCPT.
 Found found(const lmtp::Outcome& outcome);
 
-// Answered by Engine::lookup_finished(), by `until` at the latest.
+// The command to look up a recipient. Engine::lookup_finished() gets the answer, by `until` at the latest.
 struct StartLookup {
   LookupId id;
   std::string recipient;
@@ -59,15 +59,16 @@ struct Probe {
 };
 Probe probe_for(const std::vector<StartLookup>& lookups);
 
-// Answered by Engine::delivery_finished(), by `reply_by` at the latest.
+// The command to deliver a message. Engine::delivery_finished() gets the answer, by `reply_by` at the latest.
 struct StartDelivery {
   DeliveryId id;
   lmtp::Transaction transaction;
-  TimePoint dot_by;    // the dot leaves before this or never
-  TimePoint reply_by;  // the dot's replies are waited for until this
+  TimePoint dot_by;    // the final dot leaves before this time or never
+  TimePoint reply_by;  // the replies to the dot are waited for until this time
 };
 
-// Before the dot it means that nothing is delivered; from then on it is not obeyed. An answer comes in either case.
+// The command to give up a delivery. Before the dot nothing is delivered then. After the dot it is ignored.
+// Engine::delivery_finished() gets an answer in either case.
 struct CancelDelivery {
   DeliveryId id;
 };

@@ -14,7 +14,7 @@ constexpr const char* too_early = "quota-status answered before it was asked";
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
-// The first word, which is taken away with the blanks behind it.
+// The first word. It is removed from the input, with the blanks behind it.
 std::string_view take_word(std::string_view& text) {
   const std::string_view word = text.substr(0, text.find(' '));
   text.remove_prefix(word.size());
@@ -35,7 +35,7 @@ bool holds_one_of(std::string_view text, std::initializer_list<std::string_view>
   });
 }
 
-// A refusal for good that has no enhanced code: Dovecot's own is "REJECT Unknown user".
+// The meaning of a permanent refusal without an enhanced code. Dovecot's own is "REJECT Unknown user".
 Mailbox mailbox_by_words(std::string_view text) {
   if (holds_one_of(text, {"quota", "full"})) return Mailbox::full;
   if (holds_one_of(text, {"unknown", "no such", "not found", "not exist", "n't exist", "no mailbox"})) return Mailbox::unknown;
@@ -96,7 +96,7 @@ void QuotaStatus::receive(std::string_view bytes) {
 
 void QuotaStatus::on_line(std::string_view line, bool cut) {
   if (result_) {
-    in_sync_ = false;  // something follows the end of the reply
+    in_sync_ = false;  // bytes follow the end of the reply
     return;
   }
   if (sent_ < request_.size()) return give_up(too_early);
@@ -114,7 +114,7 @@ void QuotaStatus::on_reply(std::string_view action) {
     return ask(1);
   }
   result_ = found(action);
-  // What is said of the smallest message holds for a larger one, unless it is welcome.
+  // An answer about the smallest message holds for a larger one as well, unless the smallest is welcome.
   if (said_nothing_ && result_->mailbox == Mailbox::known) result_ = Found{Mailbox::too_large};
   in_sync_ = true;
 }

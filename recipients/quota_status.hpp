@@ -1,17 +1,17 @@
-// A question to Dovecot's quota-status (src/plugins/quota/quota-status.c), which speaks Postfix's policy protocol: is there such
-// a user, and is there room for a message of this size?
+// Asks Dovecot's quota-status (src/plugins/quota/quota-status.c) whether a user exists, and whether there is room for a message
+// of this size. It speaks Postfix's policy protocol.
 //
-//   asking ──► awaiting ──► done        we speak first; an empty line ends either side's words, and the connection may be used
-//     ▲            │                    again
-//     └────────────┘                    once, and for the smallest message, when a larger one was answered with nothing
+//   asking ──► awaiting ──► done        we speak first; an empty line ends what either side says; the connection can be used again
+//     ▲            │
+//     └────────────┘                    once more, about the smallest message, if the answer about a larger one was empty
 //
-// Dovecot 2.4 says nothing at all (`action=`) about a message that is larger than the whole quota, unless quota_status_toolarge
-// is set. Whether that is the reason shows when the smallest message is welcome.
+// Dovecot 2.4 gives an empty answer (`action=`) about a message that is larger than the whole quota, unless quota_status_toolarge
+// is set. If the smallest message is welcome then, the size was the reason.
 //
 // A connection that is kept may be dead, and that shows when it is used. Then the question is asked once more, over a new one.
 //
-// Its replies are settings, so the enhanced code tells more than the code, and the words are a last resort. Dovecot remembers the
-// size of the last question on a connection, so it is always told one; it takes 0 for 1.
+// The texts of its replies are settings. So the enhanced code counts first, then the code, and the words only if there is
+// neither. Dovecot remembers the size of the last question on a connection, so every question names a size. It takes 0 for 1.
 #pragma once
 
 #include <cstddef>
@@ -25,12 +25,13 @@
 
 namespace mailbridge::recipients {
 
-// What follows "action=": a word or code of Postfix's access(5), and text. Unsure when it is empty or unknown.
+// The meaning of the text that follows "action=": a word or code of Postfix's access(5), and words. Unsure if it is empty or
+// unknown.
 Found found(std::string_view action);
 
 class QuotaStatus {
  public:
-  // `recipient` is one that lmtp::address_fault() has nothing against.
+  // `recipient` must have passed lmtp::address_fault(). `size` is in bytes.
   QuotaStatus(std::string_view recipient, std::size_t size, TimePoint until);
 
   Step next(TimePoint now);
@@ -38,10 +39,10 @@ class QuotaStatus {
   void receive(std::string_view bytes);
   void end(const Ending& ending);
 
-  // When Done.
+  // To be called when the machine is Done.
   const Found& result() const { return *result_; }
   bool reusable() const { return in_sync_; }
-  // The connection ended before a word was said: if it had served before, a fresh one is worth a try.
+  // True if the connection ended before the server said anything. If it had served before, a fresh one is worth a try.
   bool stale() const { return stale_; }
 
  private:
@@ -50,12 +51,12 @@ class QuotaStatus {
   void on_reply(std::string_view action);
   void give_up(std::string why);
 
-  static constexpr std::size_t max_line = 2048;  // of a reply; one is enough for any text of access(5)
+  static constexpr std::size_t max_line = 2048;  // bytes of a line of the reply; enough for any text of access(5)
   static constexpr std::size_t max_lines = 20;
 
   std::string recipient_;
-  std::size_t size_ = 0;       // asked about
-  bool said_nothing_ = false;  // about a larger one
+  std::size_t size_ = 0;       // that is asked about
+  bool said_nothing_ = false;  // the answer about the larger size was empty
   std::string request_;
   std::size_t sent_ = 0;
   TimePoint until_;

@@ -9,7 +9,7 @@ namespace mailbridge::recipients {
 namespace {
 
 constexpr std::string_view v4_prefix("\0\0\0\0\0\0\0\0\0\0\xff\xff", 12);
-constexpr std::size_t network_size = 8;  // of an IPv6 address: whoever has one has all of the /64
+constexpr std::size_t network_size = 8;  // bytes of an IPv6 address: a client that has one address has the whole /64
 
 std::string key_of(std::string_view address) {
   const auto parsed = parse_network(address.substr(0, address.find('%')));

@@ -1,13 +1,14 @@
 // A client that asks for many recipients who do not exist is answered slowly, over all its sessions together.
 //
 //   client   an IPv4 address, or an IPv6 /64
-//   count    of its unknown recipients; one of them is forgotten each minute
-//   slowed   above a limit: its answers come one a second, in the order of the questions
-//   late     who would have to wait for more than 10 s: is answered after 10 s, and rightly only if the recipient exists
-//   beyond   of the late ones only so many are: the others are turned away, after 10 s as well
+//   count    how many unknown recipients it has asked for; one is taken off each minute
+//   slowed   a client with a count above the limit: it gets one answer a second, in the order of its questions
+//   late     a question that would wait for more than 10 s is answered after 10 s; the answer is true only if the recipient exists
+//   beyond   at most 50 late questions wait at a time; the others are refused, after 10 s as well
 //
-// So whoever guesses gets an answer a second, whatever number of connections he has; and who shares his address gets true answers
-// about recipients that exist. When an answer comes never depends on what it is, or the time would tell.
+// So a client that guesses addresses gets one answer a second, with any number of connections. Another client that shares its
+// address gets true answers about recipients that exist. The time of an answer never depends on the answer, because the time could
+// be measured.
 #pragma once
 
 #include <cstddef>
@@ -24,16 +25,18 @@ class Tarpit {
   static constexpr Duration apart = std::chrono::seconds(1);
   static constexpr Duration longest = std::chrono::seconds(10);
   static constexpr Duration late_apart = std::chrono::milliseconds(200);  // hence 50 within the longest
-  // No more than these are counted beyond the limit: after an hour without another one nobody is slowed.
+  // The count exceeds the limit by no more than this, so that a client is no longer slowed after an hour without an unknown
+  // recipient.
   static constexpr std::size_t most_beyond = 60;
 
-  // An entry takes some 200 bytes. When there are more clients, the one that was not heard of for longest is forgotten.
+  // An entry takes some 200 bytes. If there are more than `clients` clients, the one that was not heard of for longest is
+  // forgotten.
   explicit Tarpit(std::size_t clients = 10'000) : clients_(clients) {}
 
-  // From now on. 0: nobody is counted or slowed.
+  // The limit from now on. 0: no client is counted or slowed.
   void use(std::size_t limit) { limit_ = limit; }
 
-  // Another recipient is unknown. `address` of the client as text. True when it is slowed because of this one.
+  // Counts an unknown recipient. `address` is the client's, as text. True if the client is slowed from this one on.
   bool count(std::string_view address, TimePoint now);
 
   struct Turn {
@@ -41,15 +44,15 @@ class Tarpit {
     TimePoint at;
     Answer answer = Answer::true_one;
   };
-  // When a question of this client may be answered, at the earliest, and how.
+  // The earliest time at which a question of this client may be answered, and how.
   Turn take_turn(std::string_view address, TimePoint now);
 
  private:
   struct Client {
     std::size_t count = 0;
-    TimePoint counted{};  // what was to be forgotten by then is
+    TimePoint counted{};  // the count is correct for this time
     TimePoint last_turn{};
-    TimePoint last_late{};  // as if they were answered one after the other
+    TimePoint last_late{};  // late questions take turns as well, 200 ms apart
   };
   static void forget(Client& client, TimePoint now);
 

@@ -8,11 +8,11 @@
 namespace mailbridge::recipients {
 namespace {
 
-// Whoever carries out a look-up ends it at its deadline; should that be stuck, we do not wait for longer than this.
+// A driver ends each look-up at its deadline. If the driver is stuck, the look-up is given up this much later.
 constexpr Duration grace = std::chrono::seconds(1);
-// An answer that failed sooner costs nobody much: it is no reason to stop asking.
+// If a look-up failed sooner than this, waiting for it cost little: Dovecot does not count as silent.
 constexpr Duration slow = std::chrono::seconds(1);
-// After a domain could not be asked about a local part that nobody has.
+// After this time a domain is asked about again, if it could not be asked about a local part that nobody has.
 constexpr Duration domain_later = std::chrono::minutes(1);
 constexpr Duration note_again = std::chrono::minutes(1);
 
@@ -21,7 +21,8 @@ std::string_view domain_of(std::string_view address) {
   return at == std::string_view::npos ? std::string_view() : address.substr(at + 1);
 }
 
-// The domain's letters are the same in either case; whether those of the local part are is Dovecot's setting.
+// The key of a recipient. The case of the domain's letters never matters; whether that of the local part does is a setting of
+// Dovecot's.
 std::string key_of(std::string_view address) {
   const std::string_view domain = domain_of(address);
   std::string key(address.substr(0, address.size() - domain.size()));
@@ -77,7 +78,7 @@ void Verifier::ask(QuestionId id, std::string_view address, std::size_t size, Ti
 
 void Verifier::forget(QuestionId id) { questions_.erase(id); }
 
-// Answers it, or sees to it that somebody finds out.
+// Answers the question, or starts a look-up for it, or lets it wait for one that is under way.
 void Verifier::pursue(QuestionId id, const Question& question, TimePoint now) {
   const std::string key = question.key;
   const std::size_t size = question.size;
@@ -115,7 +116,8 @@ void Verifier::settle(QuestionId id, Mailbox mailbox) {
   questions_.erase(id);
 }
 
-// Nobody will tell whether there is room; but whoever was there a while ago still is.
+// No look-up will answer this question. A recipient that was known within the last hour counts as known: only the room is
+// uncertain.
 void Verifier::give_up(QuestionId id, TimePoint now) {
   const Known* known = known_.find(questions_.at(id).key);
   settle(id, known && now < known->since + known_for ? Mailbox::known : Mailbox::unsure);
@@ -123,7 +125,7 @@ void Verifier::give_up(QuestionId id, TimePoint now) {
 
 Verifier::Lookup& Verifier::start(const std::string& key, std::size_t size, Lookup::For purpose, TimePoint now) {
   const LookupId id = next_lookup_++;
-  // A tenth is left for the answer to get here.
+  // A tenth of the timeout is left for the answer to arrive.
   const TimePoint until = now + settings_.timeout - settings_.timeout / 10;
   Lookup& lookup = lookups_.emplace(id, Lookup{purpose, key, size, now, until}).first->second;
   if (purpose != Lookup::For::question) ++background_;
@@ -136,7 +138,7 @@ bool Verifier::may_start_in_background() const {
   return !silent_until_ && background_ < bounds_.background && lookups_.size() < bounds_.lookups;
 }
 
-// Once the pause is over, one look-up finds out whether that has ended.
+// After the pause one look-up finds out whether Dovecot answers again; the other questions are given up meanwhile.
 bool Verifier::silent(TimePoint now) const { return silent_until_ && (now < *silent_until_ || !lookups_.empty()); }
 
 void Verifier::lookup_finished(LookupId id, Mailbox mailbox, std::string_view why, TimePoint now, bool ours) {
@@ -187,7 +189,7 @@ void Verifier::learn(const Lookup& lookup, Mailbox mailbox, TimePoint now) {
     case Mailbox::full_for_now:
     case Mailbox::too_large: {
       unknown_.erase(key);
-      // Who does not know sizes means every message, and that it is known again takes another answer.
+      // Without sizes a full mailbox takes no message at all, and the recipient counts as known only after another look-up.
       const bool every = mailbox != Mailbox::too_large && !settings_.sizes;
       if (every) known_.erase(key);
       else if (Known* known = known_.find(key); known && lookup.size <= known->room) known->room_until = now;
@@ -198,12 +200,12 @@ void Verifier::learn(const Lookup& lookup, Mailbox mailbox, TimePoint now) {
   }
 }
 
-// Somebody in it is known: is everybody?
+// A recipient of this domain is known. Asks whether the domain takes every local part.
 void Verifier::ask_domain(const std::string& name, TimePoint now) {
   if (!settings_.domains.contains(name) || !may_start_in_background()) return;
   Domain& domain = domains_[name];
   if (now < domain.ask_from) return;
-  domain.ask_from = now + settings_.timeout + grace;  // this look-up has ended by then
+  domain.ask_from = now + settings_.timeout + grace;  // the look-up has ended by then
   std::string nobody = "no-such-user-";
   std::uint64_t bits = next_random(random_);
   for (int n = 0; n < 16; ++n, bits >>= 4) nobody += "0123456789abcdef"[bits & 15];

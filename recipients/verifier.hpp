@@ -1,20 +1,21 @@
-// Which recipients Dovecot has a mailbox for: asked once, and remembered for as long as that is likely to hold.
+// Finds out which recipients have a mailbox at Dovecot. Dovecot is asked once about each, and its answer is remembered for as
+// long as it is likely to hold.
 //
-//   fact     about          kept
-//   known    a recipient    1 h, and asked for again in the background from 15 min on
-//   room     a known one    30 s, for messages up to the size asked about; only where sizes are asked about (quota-status)
-//   unknown  a recipient    90 s: a mailbox that is made now must work soon
-//   full     a recipient    60 s, for messages from the size asked about on
-//   any      a domain       1 d: it takes every local part; 3 h: it does not
+//   fact     about          remembered for
+//   known    a recipient    1 h; from 15 min on it is asked about again in the background
+//   room     a recipient    30 s, for messages up to the size asked about; only if Dovecot is asked about sizes (quota-status)
+//   unknown  a recipient    90 s, so that a new mailbox works soon
+//   full     a recipient    60 s, for messages of at least the size asked about
+//   any      a domain       1 d if the domain takes every local part; 3 h if it does not
 //
-// Each kind of fact has room of its own, so that a dictionary attack costs nobody who is known. Several who ask about the same
-// recipient wait for one look-up. A domain is asked about a local part that nobody has, once somebody in it is known: when
-// Dovecot takes that one, too, asking for existence says nothing there, and ends.
+// Each kind of fact has a bound of its own, so that a dictionary attack does not displace known recipients. Questions about the
+// same recipient wait for one look-up together. When a recipient of a domain is known, Dovecot is asked about a local part of
+// that domain that nobody has. If Dovecot takes that one as well, asking is of no use there, and ends.
 //
-// A temporary answer is never remembered. But when Dovecot is silent, that holds for a few seconds, and then for all but one
-// question at a time, until it answers: otherwise each session would wait for its own timeout.
+// A temporary answer is never remembered. But after Dovecot was silent, it is not asked for a few seconds, and then by one
+// question at a time, until it answers. Otherwise each session would wait for its own timeout.
 //
-// Every question is answered once, and within the timeout as long as tick() is called.
+// Each question gets one answer, within the timeout if tick() is called in time.
 #pragma once
 
 #include <cstddef>
@@ -40,18 +41,18 @@ using QuestionId = std::uint64_t;  // grows
 std::string_view to_string(Mailbox mailbox);
 
 struct VerifierSettings {
-  std::unordered_set<std::string> domains;  // in lower case; of the others nothing is asked
-  bool sizes = false;                       // who is asked knows what still fits
-  Duration timeout = std::chrono::seconds(3);
+  std::unordered_set<std::string> domains;  // in lower case; nothing is asked about other domains
+  bool sizes = false;                       // Dovecot is asked for room, too: it is asked through quota-status
+  Duration timeout{};                       // of a question
 };
 
-// An entry takes some 200 bytes: 6 MB together.
+// How many entries there may be of each kind. One takes some 200 bytes, all together 6 MB.
 struct VerifierBounds {
   std::size_t known = 20'000;
   std::size_t unknown = 10'000;
   std::size_t full = 2'000;
-  std::size_t lookups = 4'096;  // at once: beyond it there is no answer
-  std::size_t background = 16;  // of those, for nobody who waits
+  std::size_t lookups = 4'096;  // under way at once; a question that needs one more is given up
+  std::size_t background = 16;  // look-ups among these for which no question waits
 };
 
 class Verifier {
@@ -65,20 +66,21 @@ class Verifier {
   static constexpr Duration not_any_for = std::chrono::hours(3);
   static constexpr Duration pause_when_silent = std::chrono::seconds(5);
 
-  // `random` is what the local parts that nobody has are made of.
+  // `random` is the seed for the local parts that nobody has.
   explicit Verifier(std::uint64_t random, VerifierBounds bounds = {});
 
-  // From now on. What is known stays.
+  // The settings from now on. What is remembered stays.
   void use(VerifierSettings settings);
 
   bool covers(std::string_view address) const;
 
-  // Answered by answer(), perhaps at once. `size` of the message, 0 when that is not known.
+  // Asks about a recipient; answer() gives the answer, perhaps at once. `size` is that of the message in bytes, 0 if it is not
+  // known.
   void ask(QuestionId id, std::string_view address, std::size_t size, TimePoint now);
-  // The answer is of no interest any more.
+  // Nobody waits for the answer to this question any more.
   void forget(QuestionId id);
 
-  // `ours`: see Found.
+  // The result of a look-up. `why` is for the log. `ours`: see Found.
   void lookup_finished(LookupId id, Mailbox mailbox, std::string_view why, TimePoint now, bool ours = false);
 
   void tick(TimePoint now);
@@ -88,7 +90,7 @@ class Verifier {
     QuestionId id;
     Mailbox mailbox;
   };
-  // The next answer, if there is one, until drop_answer().
+  // The next answer, until drop_answer(). Null if there is none.
   const Answer* answer() const { return answers_.empty() ? nullptr : &answers_.front(); }
   void drop_answer() { answers_.pop_front(); }
   std::vector<StartLookup> take_lookups();
@@ -116,7 +118,7 @@ class Verifier {
   struct Domain {
     bool any = false;
     TimePoint any_until;
-    TimePoint ask_from;  // then or later, when somebody is known
+    TimePoint ask_from;  // the domain may be asked about from this time on, once a recipient of it is known
   };
   struct Question {
     std::string key;
@@ -152,13 +154,13 @@ class Verifier {
   Lru<Unknown> unknown_;
   Lru<Full> full_;
   std::unordered_map<std::string, Domain> domains_;
-  // None has more patience than a later one, so the first of either is the one due first.
+  // An entry never has a later deadline than one with a larger id, so the first entry is due first.
   std::map<QuestionId, Question> questions_;
   std::map<LookupId, Lookup> lookups_;
-  std::unordered_map<std::string, LookupId> by_key_;  // of those for a question or a refresh
+  std::unordered_map<std::string, LookupId> by_key_;  // the look-ups for a question or a refresh, by recipient
   std::size_t background_ = 0;
   LookupId next_lookup_ = 1;
-  std::optional<TimePoint> silent_until_;  // since then nobody has answered
+  std::optional<TimePoint> silent_until_;  // set while Dovecot is silent; until then it is not asked
   TimePoint answered_{};
   std::optional<TimePoint> noted_;
   std::deque<Answer> answers_;

@@ -73,9 +73,9 @@ DeliveryDesk::Result DeliveryDesk::conclude(Session& session, const Delivery& de
   if (conclusion.silent) rests_until_ = now + recipients::pause_when_silent;
   else if (!outcomes.empty() && !conclusion.ours) rests_until_.reset();
   std::vector<std::string> delivered;
-  for (std::size_t i = 0; i < conclusion.fates.size(); ++i) {
-    shared_.counters.add("deliver", to_string(conclusion.fates[i]));
-    if (conclusion.fates[i] == recipients::Fate::delivered) delivered.push_back(delivery.recipients[i]);
+  for (std::size_t i = 0; i < conclusion.statuses.size(); ++i) {
+    shared_.counters.add("deliver", to_string(conclusion.statuses[i]));
+    if (conclusion.statuses[i] == recipients::DeliveryStatus::delivered) delivered.push_back(delivery.recipients[i]);
   }
   const std::size_t all = distinct(tx.recipients);
   append_field(tx.log, "delivered", share(delivered.size(), all));

@@ -1,7 +1,6 @@
 // What the engine is told: the options of filter-mailbridge that decide about mail.
 #pragma once
 
-#include <chrono>
 #include <cstddef>
 #include <optional>
 #include <string>
@@ -16,25 +15,25 @@ namespace mailbridge::session {
 
 // What becomes of a recipient that Dovecot does not take.
 struct RecipientPolicy {
-  bool refuse_unknown = true;      // or it is left to smtpd, which knows aliases
+  bool refuse_unknown = false;     // or it is left to smtpd, which knows aliases
   bool refuse_full = false;        // for good
   bool refuse_unverified = false;  // for now, when nobody can tell
   // Beyond it a session is answered slower, and beyond twice that not at all; a client is slowed beyond twice that. 0: no end.
-  std::size_t max_unknown = 10;
+  std::size_t max_unknown = 0;
 };
 
 struct Settings {
   policy::ClassSettings classes;
   std::string request_headers;                       // rspamd::ScanSettings::more
-  Duration scan_timeout = std::chrono::seconds(30);  // the whole scan, connect included
+  Duration scan_timeout{};  // the whole scan, connect included
   policy::Policy policy;
-  std::size_t max_size = std::size_t{40} << 20;        // what is larger is not scanned
+  std::size_t max_size = 0;        // what is larger is not scanned
   bool monitor = false;                                // nothing is refused because of a verdict or a failed scan
-  std::size_t memory = std::size_t{64} * 1024 * 1024;  // for the bodies of all messages
-  std::string spool = "/var/tmp";                      // the directory they go to beyond it
+  std::size_t memory = 0;  // for the bodies of all messages
+  std::string spool;                      // the directory they go to beyond it
   std::size_t max_files = std::size_t(-1);             // there, at once: each is a descriptor
-  std::size_t max_scans = 256;                         // at once
-  std::size_t max_queue = 2048;                        // of those that wait for their turn
+  std::size_t max_scans = 0;                         // at once
+  std::size_t max_queue = 0;                        // of those that wait for their turn
   bool allow_rewritten_body = false;
   bool submission = false;  // do what smtpd would do to a submitted header section before the scan (mail/submission.hpp)
   recipients::VerifierSettings verify;

@@ -51,7 +51,7 @@ struct TxBegin {
 struct TxMail {
   std::string_view msgid, result, address;
 };
-struct TxEnvelope {};  // one for each that smtpd makes of a recipient, before that recipient's tx-rcpt
+struct TxEnvelope {};  // smtpd reports each envelope that it makes of a recipient, before that recipient's tx-rcpt
 struct TxRcpt {
   std::string_view msgid, result, address;
 };
@@ -67,9 +67,10 @@ struct TxReset {
 struct ProtocolClient {
   std::string_view command;
 };
-struct OtherReport {};  // an event we do not use, or another subsystem's
+struct OtherReport {};  // an event that we do not use, or an event of another subsystem
 
-// Requests: each wants exactly one answer, save that all data-lines of a message are answered by lines of ours.
+// Requests. smtpd wants exactly one answer to each, with one exception: all data-lines of a message together are answered by our
+// data-lines.
 struct DataLine {
   std::string_view token, line;
 };
@@ -81,7 +82,7 @@ struct RcptTo {
 };
 struct OtherRequest {
   std::string_view phase, token;
-};  // a phase we never registered
+};  // a phase that we have not registered for
 
 struct Config {
   std::string_view key, value;

@@ -50,7 +50,7 @@ std::optional<std::size_t> size_limit_in(std::string_view reply) {
 
 std::size_t announced_size(std::string_view command) {
   constexpr std::string_view keyword = "SIZE=";
-  const std::size_t path_end = command.find('>');  // as smtpd sees it
+  const std::size_t path_end = command.find('>');  // where smtpd ends the address, too
   if (!istarts_with(command, "MAIL FROM:") || path_end == std::string_view::npos) return 0;
   command.remove_prefix(path_end + 1);
   while (!command.empty()) {

@@ -25,26 +25,27 @@ struct SmtpdLine {
   Event event;
 };
 
-// What smtpd replies to a client, when the line is a protocol-server report. There are a dozen of these for each mail, nearly all
-// of no use, so they are told apart without parse_line().
+// The reply of smtpd to its client, if the line is a protocol-server report. smtpd reports a dozen replies for each mail, and
+// nearly all are of no use, so they are recognised without parse_line().
 std::optional<std::string_view> reply_in(std::string_view line);
 
-// smtpd's limit of a message's size in bytes, from a line of its reply to EHLO; none when the line is another.
+// smtpd's limit of a message's size in bytes, from a line of its reply to EHLO. None if the line is another.
 std::optional<std::size_t> size_limit_in(std::string_view reply);
 
-// The SIZE= of a MAIL command (RFC 1870), in bytes; 0 when there is none, or it is no such command.
+// The SIZE= of a MAIL command (RFC 1870), in bytes. 0 if there is none, or if it is another command.
 std::size_t announced_size(std::string_view command);
 
-// Malformed lines are Faults; unknown keys and events are not.
+// A malformed line is a Fault. An unknown key or event is not.
 Result<SmtpdLine> parse_line(std::string_view line);
 
-// Nearly all lines are data-lines, and those of one message differ in their time and text only: the fields of the last one are
-// recognised as bytes, which takes a third of the time of reading them.
+// Recognises the fields of the last data-line as bytes. Nearly all lines are data-lines, and those of one message differ only in
+// their time and text; comparing takes a third of the time of parsing.
 class RepeatedDataLine {
  public:
   void remember(const SmtpdLine& line, const DataLine& event);
 
-  // The event, when `line` has the fields of the remembered one: what parse_line() would say. Views point into this and the line.
+  // The event that parse_line() would give, if `line` has the fields of the remembered line. Views point into this object and the
+  // line.
   std::optional<DataLine> match(std::string_view line) const;
   std::uint64_t session_key() const { return session_key_; }
 
@@ -55,10 +56,10 @@ class RepeatedDataLine {
   std::uint64_t session_key_ = 0;
 };
 
-// The most that the last field of a filter-dataline may hold: beyond it smtpd's lookup process spins for ever (its input buffer
-// has 65,536 bytes, the prefix up to 50).
+// The most bytes that the last field of a filter-dataline may hold. With one byte more smtpd's lookup process spins for ever: its
+// input buffer has 65,536 bytes, and the prefix up to 50.
 inline constexpr std::size_t max_dataline = 65485;
-// What smtpd before protocol 0.7 leaves of a line we send.
+// smtpd before protocol 0.7 cuts each line that we send to this many bytes.
 inline constexpr std::size_t cut_dataline = 1997;
 
 // "filter-dataline|SESSION|TOKEN|" and "filter-result|SESSION|TOKEN|", in the order the version wants.

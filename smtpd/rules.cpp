@@ -9,9 +9,9 @@
 namespace mailbridge::smtpd {
 namespace {
 
-constexpr std::size_t max_name = 500;          // two of them, one after the other
-constexpr std::size_t max_addresses = 65'000;  // with two bytes a line end, where smtpd counts one
-constexpr std::ptrdiff_t max_hops = 100;       // smtpd's own counts, too
+constexpr std::size_t max_name = 500;          // bytes; two names of this size, one after the other, stay below smtpd's bound
+constexpr std::size_t max_addresses = 65'000;  // bytes, line ends of two bytes included; smtpd counts one for each
+constexpr std::ptrdiff_t max_hops = 100;       // smtpd's own Received field is counted
 
 }  // namespace
 

@@ -1,5 +1,6 @@
-// A session with our own smtpd, for what only its answer to EHLO tells: SIZE, the largest message it takes (RFC 1870 4). smtpd
-// reports that answer to its filters as it does any client's (protocol-server), so nothing is read from it here but its end.
+// An SMTP session with our own smtpd, to learn the largest message that it takes. Only its answer to EHLO tells that: SIZE (RFC
+// 1870 4). smtpd reports this answer to its filters like every other one (protocol-server), so this machine needs only to find
+// the end of each reply.
 //
 //   banner ──► EHLO ──► its reply ──► QUIT ──► done
 #pragma once

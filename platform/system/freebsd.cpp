@@ -1,6 +1,6 @@
 // FreeBSD. Not run yet: tests/platform compiles it against declarations like FreeBSD's.
 #include <sys/types.h>
-// Above those that want it.
+// Before the two headers that need it.
 #include <sys/sysctl.h>
 #include <sys/user.h>
 
@@ -9,7 +9,7 @@
 
 namespace mailbridge::platform {
 
-// In Capsicum's capability mode connect(2) is refused (ECAPMODE), and each scan connects anew.
+// Capsicum is not used: its capability mode refuses connect(2) (ECAPMODE), and each scan needs a new connection.
 Result<void> confine(const std::vector<std::string>&) {
   return fail(Errc::unsupported, "Capsicum does not let a process connect sockets");
 }
@@ -24,7 +24,7 @@ std::optional<Process> process(pid_t id) {
   return Process{info.ki_comm, info.ki_ppid, std::to_string(info.ki_start.tv_sec) + "." + std::to_string(info.ki_start.tv_usec)};
 }
 
-void look_names_up_without_modules() {}  // a statically linked program loads none there
+void look_names_up_without_modules() {}  // on FreeBSD a statically linked program loads no modules
 
 void choose_port_when_connecting(int) {}
 

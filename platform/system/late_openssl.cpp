@@ -1,6 +1,6 @@
-// OpenSSL asks the processor for its abilities before main(), and each of these questions leaves a virtual machine for its host:
-// a twentieth of an agent's life, for what most agents have no use for. Its own start asks once more, so the first time nothing
-// is done. (The linker's --wrap brings both calls here.)
+// OpenSSL asks the processor for its abilities before main(). In a virtual machine each of these questions goes to the host,
+// which takes a twentieth of an agent's life, and most agents do not use OpenSSL. OpenSSL asks a second time when it is
+// initialised, so the first call does nothing here. (The linker's option --wrap leads both calls to this function.)
 extern "C" void __real_OPENSSL_cpuid_setup();
 
 extern "C" void __wrap_OPENSSL_cpuid_setup() {

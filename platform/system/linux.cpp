@@ -19,7 +19,7 @@
 namespace mailbridge::platform {
 namespace {
 
-// Since kernel 6.2, and not in every header: LANDLOCK_ACCESS_FS_TRUNCATE.
+// LANDLOCK_ACCESS_FS_TRUNCATE: since kernel 6.2, and missing in some headers.
 constexpr std::uint64_t truncate_access = 1U << 14;
 
 constexpr std::uint64_t writing = LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_REMOVE_FILE;
@@ -69,13 +69,12 @@ tl::expected<int, std::error_code> nameless_file(const std::string& directory) {
   return tl::unexpected(std::error_code(errno, std::generic_category()));
 }
 
-// proc(5): pid (name) state ppid … with the start, in clock ticks after boot, as field 22. The name may hold blanks and
-// parentheses.
+// proc(5): pid (name) state ppid …; field 22 is the start, in clock ticks after boot. The name may hold blanks and parentheses.
 std::optional<Process> process_in(const std::string& proc, pid_t id) {
   const std::string path = proc + "/" + std::to_string(id) + "/stat";
   const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (file.fd < 0) return std::nullopt;
-  char block[1024];  // the kernel gives the whole line at once
+  char block[1024];  // one read(2) gives the whole line
   const ssize_t n = read(file.fd, block, sizeof block);
   if (n <= 0) return std::nullopt;
   const std::string_view text(block, static_cast<std::size_t>(n));
@@ -96,8 +95,8 @@ std::optional<Process> process_in(const std::string& proc, pid_t id) {
 
 std::optional<Process> process(pid_t id) { return process_in("/proc", id); }
 
-// /etc/hosts and DNS are what glibc asks by itself. The modules that nsswitch.conf(5) names are shared objects, and a statically
-// linked program that loads them can crash (libnss_myhostname does it).
+// glibc asks /etc/hosts and DNS by itself. The modules that nsswitch.conf(5) names are shared objects, and a statically linked
+// program that loads them can crash (in libnss_myhostname it does).
 void look_names_up_without_modules() { __nss_configure_lookup("hosts", "files dns"); }
 
 void choose_port_when_connecting(int socket) {
@@ -105,7 +104,7 @@ void choose_port_when_connecting(int socket) {
   setsockopt(socket, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
 }
 
-// connect(2) once more says what became of the first.
+// A second connect(2) tells the result of the first.
 int connect_outcome(int socket, const sockaddr* address, socklen_t size) {
   return connect(socket, address, size) == 0 ? 0 : errno;
 }

@@ -5,7 +5,7 @@
 
 namespace mailbridge::platform {
 
-// As process(), with the directory that is /proc.
+// As process(), with another directory in place of /proc.
 std::optional<Process> process_in(const std::string& proc, pid_t id);
 
 }  // namespace mailbridge::platform

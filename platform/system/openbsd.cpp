@@ -1,6 +1,6 @@
 // OpenBSD. Not run yet: tests/platform compiles it against declarations like OpenBSD's, and counts its calls.
 #include <sys/types.h>
-// Above those that want it.
+// Before the two headers that need it.
 #include <sys/sysctl.h>
 #include <unistd.h>
 
@@ -17,14 +17,14 @@ Result<void> cannot(const char* what) { return fail(Errc::unsupported, std::stri
 
 }  // namespace
 
-// connect(2) to a unix socket wants "w" for its path, and SIGHUP can bring other sockets: so files elsewhere can be neither
-// created nor removed, but one that the filter's account may write stays writable.
+// connect(2) to a unix socket needs the promise "w" for its path, and after SIGHUP other sockets may be needed. So files
+// elsewhere can be neither created nor removed, but existing files that the filter's account may write stay writable.
 Result<void> confine(const std::vector<std::string>& writable) {
   if (unveil("/", "rw") != 0) return cannot("unveil");
   for (const std::string& directory : writable) {
     if (unveil(directory.c_str(), "rwc") != 0 && errno != ENOENT) return cannot("unveil");
   }
-  // "error": what was forgotten here fails, and does not end the filter, which would end smtpd.
+  // "error": a system call that is missing here fails. Without it the call would end the filter, and that ends smtpd.
   if (pledge("error stdio rpath wpath cpath inet unix dns", nullptr) != 0) return cannot("pledge");
   return {};
 }
@@ -39,7 +39,7 @@ std::optional<Process> process(pid_t id) {
   return Process{info.p_comm, info.p_ppid, std::to_string(info.p_ustart_sec) + "." + std::to_string(info.p_ustart_usec)};
 }
 
-void look_names_up_without_modules() {}  // there are none
+void look_names_up_without_modules() {}  // OpenBSD has no such modules
 
 void choose_port_when_connecting(int) {}
 

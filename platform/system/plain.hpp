@@ -1,4 +1,4 @@
-// What POSIX.1-2008 has for everybody, for the systems that have nothing better.
+// Implementations with POSIX.1-2008 alone, for the systems that have nothing better.
 #pragma once
 
 #include <fcntl.h>

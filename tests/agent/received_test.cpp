@@ -25,8 +25,7 @@ TEST(Received, WhatSmtpdWrote) {
        "192.0.2.25/mx.example.net/host.example.net/mail.example.org/0123abcd// "},
       {"Return-Path: <s@x>\r\nX-Spam: Yes\r\nReceived: from [192.0.2.7] (<unknown> [2001:db8::7])\r\n"
        "\tby m (OpenSMTPD) with SMTP id 9c970082;\r\n\tDATE\r\nReceived: from a (b [198.51.100.1])\r\n\tby c (OpenSMTPD) with "
-       "ESMTP "
-       "id 1\r\n",
+       "ESMTP id 1\r\n",
        "2001:db8::7/[192.0.2.7]//m/9c970082// "},
       {"Received: from localhost (vm [local])\r\n\tby vm (OpenSMTPD) with ESMTPA id f45e828d\r\n\tfor <u@x>;\r\n\tDATE\r\n",
        "127.0.0.1/localhost//vm/f45e828d// "},

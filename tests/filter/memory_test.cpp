@@ -14,6 +14,7 @@
 #include "rspamd/outgoing.hpp"
 #include "rspamd/scan_request.hpp"
 #include "session/engine.hpp"
+#include "tests/support/default_settings.hpp"
 #include "tests/support/smtpd_host.hpp"
 
 namespace {
@@ -90,7 +91,7 @@ std::vector<std::string> conversation(const std::string& id) {
 bool play(std::size_t which, const rspamd::ScanResult& result) {
   const auto lines = conversation("0123456789abcdef");
   const std::string config = "config|smtpd-version|7.8.0 of a long name\nconfig|admd|mx.example.org\nconfig|ready\n";
-  session::Engine engine{session::Settings{}};
+  session::Engine engine{test::default_settings()};
   mailbridge::testing::SmtpdHost host;
   std::string written;
   std::vector<session::ScanId> scans;
@@ -154,7 +155,7 @@ TEST(Memory, EachRequestIsAnsweredWhicheverAllocationFails) {
 
 // Three mails, of which one is with rspamd, one waits and one finds no room; then nothing happens but that time passes.
 TEST(Memory, WhoWaitsIsAnsweredWhicheverAllocationFails) {
-  session::Settings settings;
+  session::Settings settings = test::default_settings();
   settings.max_scans = settings.max_queue = 1;
   for (in_a_row = 1; in_a_row <= 40; in_a_row = 2 * in_a_row + 1) {
     bool all_worked = false;
@@ -199,7 +200,7 @@ TEST(Memory, ARecipientIsAnsweredWhicheverAllocationFails) {
   lines.insert(lines.begin() + 3, "report|0.7|1.2|smtp-in|protocol-client|" + id + "|MAIL FROM:<somebody@example.net> SIZE=10\n");
   lines.insert(lines.begin() + 6, {ask("nobody"), ask("nobody-else"), ask("somebody-else")});
   lines[9] = "report|0.7|1.2|smtp-in|tx-rcpt|" + id + "|00000001|ok|somebody-else-of-a-long-name@example.org\n";
-  session::Settings settings;
+  session::Settings settings = test::default_settings();
   settings.verify = {{"example.org"}, true, std::chrono::seconds(3)};
   settings.recipients.max_unknown = 1;
   const rspamd::ScanResult passes = verdict("no action");
@@ -270,7 +271,7 @@ TEST(Memory, ADeliveryIsAnsweredWhicheverAllocationFails) {
   }
   lines.insert(lines.begin() + 5, "filter|0.7|1.2|smtp-in|rcpt-to|" + id + "|70|somebody-else@example.org\n");
   lines.insert(lines.begin() + 3, "report|0.7|1.2|smtp-in|protocol-server|" + id + "|250-SIZE 36700160\n");
-  session::Settings settings;
+  session::Settings settings = test::default_settings();
   settings.verify = {{"example.org"}, false, std::chrono::seconds(3)};
   settings.delivery =
       recipients::DeliverySettings{lmtp::MarkKeys::parse("0123456789abcdef0123456789abcdef").value(), std::chrono::seconds(3)};

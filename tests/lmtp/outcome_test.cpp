@@ -121,8 +121,8 @@ TEST(LogNote, OneLineOfKeysAndValues) {
   EXPECT_EQ(delivered.level, Level::info);
   EXPECT_EQ(delivered.text,
             "from=<> to=<u@x> msgid=2ac23942 bytes=57 lmtp=/p stage=dot status=0 outcome=delivered reply=\"250 2.0.0 <u@x> 5HcX "
-            "Saved\" input_ms=0 "
-            "connect_ms=3 banner_ms=0 lhlo_ms=0 mail_ms=0 rcpt_ms=0 data_ms=0 body_ms=0 dot_ms=12 total_ms=15");
+            "Saved\" input_ms=0 connect_ms=3 banner_ms=0 lhlo_ms=0 mail_ms=0 rcpt_ms=0 data_ms=0 body_ms=0 dot_ms=12 "
+            "total_ms=15");
   const Note unknown = log_note({Stage::dot, std::nullopt, "no reply in time", true}, {"a@b", "u@x", "", "/p", 57, 75, spent});
   EXPECT_EQ(unknown.level, Level::error);
   EXPECT_NE(unknown.text.find(" status=75 outcome=unknown reason=\"no reply in time\" note=\"may be delivered twice\" "),

@@ -295,10 +295,10 @@ TEST(Headers, Removals) {
   };
   const HeaderSection section = parse_headers("X: 1\r\nY: 2\r\nx:\r\n\t3\r\nX : 4\r\n\r\nX: body\r\n");
   for (const Row& row : rows) {
-    std::vector<bool> doomed = nothing(section);
-    mark_removed(section, row.removals, doomed);
+    std::vector<bool> removed = nothing(section);
+    mark_removed(section, row.removals, removed);
     std::string values;
-    for (const char c : HeaderEditor(section, doomed, 0).bytes()) {
+    for (const char c : HeaderEditor(section, removed, 0).bytes()) {
       if (c >= '0' && c <= '9') values += c;
     }
     EXPECT_EQ(values, row.expected) << row.name;
@@ -307,9 +307,9 @@ TEST(Headers, Removals) {
 
 TEST(Headers, WhatIsNoFieldHasNoNameToRemove) {
   const HeaderSection section = parse_headers(" a: 1\r\nhello\r\n: 2\r\n");
-  std::vector<bool> doomed = nothing(section);
-  mark_removed(section, {{" a", 0}, {"a", 0}, {"hello", 0}}, doomed);
-  EXPECT_THAT(doomed, ElementsAre(false, false, false));
+  std::vector<bool> removed = nothing(section);
+  mark_removed(section, {{" a", 0}, {"a", 0}, {"hello", 0}}, removed);
+  EXPECT_THAT(removed, ElementsAre(false, false, false));
 }
 
 TEST(MakeField, EveryNewlineStyle) {

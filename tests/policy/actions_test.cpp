@@ -7,16 +7,16 @@ namespace {
 
 // As one line: what, and what goes with it.
 std::string shown(const ActionRule& rule) {
-  switch (rule.what) {
-    case Do::accept:
+  switch (rule.kind) {
+    case ActionKind::accept:
       return "accept";
-    case Do::header:
+    case ActionKind::header:
       return "header <" + rule.header_name + "> <" + rule.header_value + ">";
-    case Do::subject:
+    case ActionKind::subject:
       return "subject <" + rule.subject + ">";
-    case Do::tempfail:
+    case ActionKind::tempfail:
       return "tempfail " + rule.code + " " + rule.enhanced + " <" + rule.text + ">";
-    case Do::reject:
+    case ActionKind::reject:
       return "reject " + rule.code + " " + rule.enhanced + " <" + rule.text + ">";
   }
   return {};

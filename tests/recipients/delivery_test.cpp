@@ -24,35 +24,35 @@ TEST(Delivery, WhatAnAnswerIsWorth) {
   struct Row {
     std::string name;
     Outcome outcome;
-    Fate fate;
+    DeliveryStatus status;
   };
   const Row rows[] = {
-      {"saved", delivered, Fate::delivered},
-      {"any 2xx", reply(Stage::dot, 251), Fate::delivered},
-      {"full for good", full, Fate::refused},
-      {"full for now", full_now, Fate::deferred},
-      {"unknown at RCPT", nobody, Fate::refused},
-      {"full at RCPT", reply(Stage::rcpt, 552, "5.2.2"), Fate::refused},
-      {"an address that Dovecot does not understand", reply(Stage::rcpt, 501, "5.5.4"), Fate::refused},
-      {"Sieve fails", reply(Stage::dot, 451, "4.2.0"), Fate::deferred},
-      {"no enhanced code", reply(Stage::dot, 451), Fate::deferred},
-      {"userdb is down", reply(Stage::rcpt, 451, "4.3.0"), Fate::failed},
-      {"the server's disk", reply(Stage::dot, 452, "4.3.1"), Fate::failed},
-      {"its backend is down", reply(Stage::rcpt, 451, "4.4.0"), Fate::failed},
-      {"shutting down", reply(Stage::rcpt, 421, "4.3.2"), Fate::failed},
-      {"shutting down, before anything else", reply(Stage::banner, 421), Fate::failed},
-      {"it wants no mail at all", reply(Stage::banner, 554), Fate::failed},
-      {"not from this sender, for now", reply(Stage::mail, 451, "4.2.0"), Fate::failed},
-      {"larger than any mailbox takes, said early", reply(Stage::mail, 552, "5.3.4"), Fate::refused},
-      {"our own mistake", reply(Stage::data, 503, "5.5.1"), Fate::failed},
-      {"refused in mid-body", reply(Stage::body, 552, "5.2.2"), Fate::refused},
-      {"deferred in mid-body", reply(Stage::body, 452, "4.2.2"), Fate::deferred},
-      {"an answer that is none", reply(Stage::dot, 354), Fate::failed},
-      {"no connection", down, Fate::failed},
-      {"no descriptor for one", not_asked, Fate::failed},
-      {"no reply to the dot", lost, Fate::unknown},
+      {"saved", delivered, DeliveryStatus::delivered},
+      {"any 2xx", reply(Stage::dot, 251), DeliveryStatus::delivered},
+      {"full for good", full, DeliveryStatus::refused},
+      {"full for now", full_now, DeliveryStatus::deferred},
+      {"unknown at RCPT", nobody, DeliveryStatus::refused},
+      {"full at RCPT", reply(Stage::rcpt, 552, "5.2.2"), DeliveryStatus::refused},
+      {"an address that Dovecot does not understand", reply(Stage::rcpt, 501, "5.5.4"), DeliveryStatus::refused},
+      {"Sieve fails", reply(Stage::dot, 451, "4.2.0"), DeliveryStatus::deferred},
+      {"no enhanced code", reply(Stage::dot, 451), DeliveryStatus::deferred},
+      {"userdb is down", reply(Stage::rcpt, 451, "4.3.0"), DeliveryStatus::failed},
+      {"the server's disk", reply(Stage::dot, 452, "4.3.1"), DeliveryStatus::failed},
+      {"its backend is down", reply(Stage::rcpt, 451, "4.4.0"), DeliveryStatus::failed},
+      {"shutting down", reply(Stage::rcpt, 421, "4.3.2"), DeliveryStatus::failed},
+      {"shutting down, before anything else", reply(Stage::banner, 421), DeliveryStatus::failed},
+      {"it wants no mail at all", reply(Stage::banner, 554), DeliveryStatus::failed},
+      {"not from this sender, for now", reply(Stage::mail, 451, "4.2.0"), DeliveryStatus::failed},
+      {"larger than any mailbox takes, said early", reply(Stage::mail, 552, "5.3.4"), DeliveryStatus::refused},
+      {"our own mistake", reply(Stage::data, 503, "5.5.1"), DeliveryStatus::failed},
+      {"refused in mid-body", reply(Stage::body, 552, "5.2.2"), DeliveryStatus::refused},
+      {"deferred in mid-body", reply(Stage::body, 452, "4.2.2"), DeliveryStatus::deferred},
+      {"an answer that is none", reply(Stage::dot, 354), DeliveryStatus::failed},
+      {"no connection", down, DeliveryStatus::failed},
+      {"no descriptor for one", not_asked, DeliveryStatus::failed},
+      {"no reply to the dot", lost, DeliveryStatus::unknown},
   };
-  for (const Row& row : rows) EXPECT_EQ(to_string(fate_of(row.outcome)), to_string(row.fate)) << row.name;
+  for (const Row& row : rows) EXPECT_EQ(to_string(status_of(row.outcome)), to_string(row.status)) << row.name;
 }
 
 TEST(Delivery, TheClientHearsTheCodesAndOurWords) {

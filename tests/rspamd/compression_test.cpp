@@ -75,7 +75,7 @@ TEST(Compression, AnEmptyMessage) {
 
 // The copy counts against the same budget, and goes to a file beyond it.
 TEST(Compression, TheBudgetIsShared) {
-  const auto budget = std::make_shared<mail::Budget>(mail::Budget{std::size_t{128} * 1024});
+  const auto budget = std::make_shared<mail::Budget>(mail::Budget{std::size_t{128} * 1024, "/var/tmp"});
   auto message = std::make_shared<mail::Message>(budget);
   append_noise(*message, 10000);
   Compressor compressor(message);

@@ -430,7 +430,7 @@ TEST_F(DeliveryTest, DiscardedIsMarkedForAllAndDeliveredToNobody) {
   EXPECT_THAT(deliveries, IsEmpty());
 
   const Settings before = settings;
-  settings.policy.actions.set("discard", {.what = policy::Do::header, .header_name = "X-Junk", .header_value = "yes"});
+  settings.policy.actions.set("discard", {.kind = policy::ActionKind::header, .header_name = "X-Junk", .header_value = "yes"});
   restart();
   EXPECT_THAT(discard({"alice@example.org"}), IsEmpty());
   ASSERT_EQ(deliveries.size(), 1U) << "the administrator wants something else";

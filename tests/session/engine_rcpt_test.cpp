@@ -75,7 +75,7 @@ TEST_F(RcptTest, Answers) {
     RecipientPolicy policy;
     std::string answer;
   };
-  const RecipientPolicy usual, lenient{false, false, false, 10}, strict{true, true, true, 10};
+  const RecipientPolicy usual = default_settings().recipients, lenient{false, false, false, 10}, strict{true, true, true, 10};
   const std::string later = ", try again later";
   const Row rows[] = {
       {"known", recipients::Mailbox::known, usual, "proceed"},
@@ -194,7 +194,7 @@ TEST_F(RcptTest, VerifyThatComesWhileSmtpdRunsIsTold) {
 
 TEST_F(RcptTest, WithABrokenConfigurationNobodyIsVerified) {
   engine = std::make_unique<Engine>([&] {
-    Settings broken;
+    Settings broken = default_settings();
     broken.out_of_order = "broken";
     return broken;
   }());

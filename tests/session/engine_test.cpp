@@ -190,7 +190,7 @@ TEST_F(EngineTest, AMessageWhoseBeginningABrokenConfigurationLetGoByIsDeferredAf
   settings.out_of_order = "--scan-timeot: no such option";
   start();
   smtpd(begin("0a") + data("Received: by us", "0a") + data("Subject: x", "0a"));
-  engine->use(Settings{});
+  engine->use(default_settings());
   smtpd(data("", "0a") + data("the end of it", "0a") + data(".", "0a") + commit("0a"));
   EXPECT_TRUE(scans.empty());
   EXPECT_EQ(output(),

@@ -10,13 +10,12 @@
 #include <variant>
 #include <vector>
 
-#include "filter/options.hpp"
 #include "session/engine.hpp"
+#include "tests/support/default_settings.hpp"
 
 namespace mailbridge::session {
 
-// What filter-mailbridge does without any option.
-inline Settings default_settings() { return filter::read_settings(std::vector<filter::GivenOption>{}).value().engine; }
+using test::default_settings;
 
 inline const TimePoint t0 = TimePoint(std::chrono::hours(1));
 

@@ -9,7 +9,9 @@ import sys
 import tempfile
 import unittest
 
+import defaults
 import includes
+import lengths
 import words
 
 PROJECT = pathlib.Path(sys.argv.pop())
@@ -20,7 +22,7 @@ class Planted(unittest.TestCase):
         directory = tempfile.TemporaryDirectory()
         self.addCleanup(directory.cleanup)
         self.copy = pathlib.Path(directory.name) / "copy"
-        for room in includes.EDGES:
+        for room in lengths.PLACES:
             shutil.copytree(PROJECT / room, self.copy / room, dirs_exist_ok=True)
 
     def plant(self, path, line):
@@ -30,6 +32,7 @@ class Planted(unittest.TestCase):
     def test_the_copy_is_clean(self):
         self.assertEqual(includes.check(self.copy), [])
         self.assertEqual(words.check(self.copy), [])
+        self.assertEqual(defaults.check(self.copy), [])
 
     def test_includes(self):
         for path, line in [
@@ -101,6 +104,40 @@ class Planted(unittest.TestCase):
 
     def test_no_rooms(self):
         self.assertNotEqual(includes.check(self.copy / "base"), [])
+
+    def test_defaults(self):
+        for path, old, new in [
+            ("session/engine.hpp", "Duration scan_timeout{};", "Duration scan_timeout = std::chrono::seconds(30);"),
+            ("session/engine.hpp", "std::size_t max_unknown = 0;", "std::size_t max_unknown = 10;"),
+            ("filter/settings.hpp", "net::LogTarget log_target{};", "net::LogTarget log_target{net::LogTarget::syslog};"),
+            ("filter/options.cpp", "unsigned max_scans = 0, max_queue = 0;", "unsigned max_scans = 0, max_queue = 2048;"),
+            ("agent/options.cpp", "with_text(shared::scan_timeout,", '{0, "scan-timeout", "SECONDS", one_value, "30",'),
+            ("agent/agent.hpp", "constexpr", 'constexpr std::string_view default_endpoint = "/var/run/dovecot/lmtp";\nconstexpr'),
+            ("recipients/delivery.hpp", "struct DeliverySettings", "struct Other"),
+        ]:
+            with self.subTest(path=path, new=new):
+                text = (self.copy / path).read_text()
+                self.assertIn(old, text)
+                (self.copy / path).write_text(text.replace(old, new, 1))
+                self.assertEqual(len(defaults.check(self.copy)), 1)
+                (self.copy / path).write_text(text)
+
+    def test_lengths(self):
+        faults = len(lengths.check(self.copy))
+        for path, begin, line, end in [
+            ("bench/agents.cpp", "void run_all(int a) {", "  step(a);", "}"),
+            ("fuzz/mark_fuzz.cpp", "struct World {\n  World() : a{1}, b(2) {", "    step('{', \"}\");  // {", "  }\n};"),
+            ("base/size.cpp", "namespace x {\nauto f(int a) -> decltype(a) {", "  if (a > 0) { a = f(a); }", "}\n}"),
+            ("bench/echo_filter.c", "static void f(\n    int a) {", "  a = a + 1;", "}"),
+            ("bench/end_to_end.py", "def f():", "    step()", ""),
+        ]:
+            for lines, found in [(lengths.MOST - begin.count("\n") - 10, 0), (lengths.MOST, 1)]:
+                with self.subTest(path=path, lines=lines):
+                    text = (self.copy / path).read_text()
+                    self.plant(path, "\n".join([begin, *[line] * lines, end]))
+                    self.assertEqual(len(lengths.check(self.copy)), faults + found)
+                    (self.copy / path).write_text(text)
+        self.assertEqual(len(lengths.check(self.copy / "base")), 1, "nothing is there")
 
     def test_words(self):
         for word in words.MARKS + [str(self.copy), "see /somebody/desk/notes"]:

@@ -19,7 +19,6 @@ namespace {
 
 using transcript::Line;
 
-constexpr std::string_view mark_key = "0123456789abcdef0123456789abcdef";
 constexpr std::string_view endings[] = {"closed", "timed_out", "failed"};
 
 std::optional<Ending> parse_ending(std::string_view text) {
@@ -70,7 +69,7 @@ class Player {
                                        [](const Note& note) { return note.text.find(" discarded=") != std::string::npos; });
     for (const std::string& head : host_.marked()) {
       const auto place = lmtp::find_mark(head);
-      const auto mark = place ? lmtp::Mark::open(head, *place, lmtp::MarkKeys::parse(mark_key).value()) : std::nullopt;
+      const auto mark = place ? lmtp::Mark::open(head, *place, settings_.mark_keys) : std::nullopt;
       if (!mark) violate("a mark that is none: " + head);
       for (const std::string& recipient : recipients_) {
         if (mark && mark->names(recipient) && !discarded && !have_it_.contains(recipient))
@@ -127,26 +126,23 @@ class Player {
   }
 
   filter::Settings settings() {
-    filter::Settings settings;
     std::string out_of_order;
-    bool deliver = false;
     std::vector<filter::GivenOption> given;
     for (const Line& line : lines_) {
       if (line.lane != 'O') continue;
       const std::size_t blank = line.text.find(' ');
       const std::string name = line.text.substr(0, blank);
       if (name == "--out-of-order") out_of_order = "a transcript says so";
-      else if (name == "--deliver") deliver = true;
-      else if (name != "--mark-key") given.push_back({name, blank == std::string::npos ? "" : line.text.substr(blank + 1)});
+      else if (name == "--mark-key") given.push_back({name, MB_MARK_KEY});
+      else given.push_back({name, blank == std::string::npos ? "" : line.text.substr(blank + 1)});
     }
-    if (!given.empty()) {
-      auto read = filter::read_settings(given);
-      if (read) settings = std::move(*read);
-      else differ("O lines: " + read.error().what);
+    auto settings = filter::read_settings(given);
+    if (!settings) {
+      differ("O lines: " + settings.error().what);
+      settings = filter::read_settings(std::vector<filter::GivenOption>{});
     }
-    settings.engine.out_of_order = out_of_order;
-    if (deliver) settings.engine.delivery.emplace(recipients::DeliverySettings{lmtp::MarkKeys::parse(mark_key).value()});
-    return settings;
+    settings->engine.out_of_order = out_of_order;
+    return std::move(settings).value();
   }
 
   static std::vector<std::string> names(const std::vector<rspamd::Upstream>& upstreams) {

@@ -130,7 +130,7 @@ TEST_F(MailboxesTest, AServerThatLeftInBetweenIsNoError) {
 }
 
 TEST_F(MailboxesTest, AServerThatIsNotThereIsUnsure) {
-  mailboxes.emplace(io, Mailboxes::Settings{.lmtp = {UnixEndpoint{"/nonexistent/lmtp"}}}, hooks());
+  mailboxes.emplace(io, Mailboxes::Settings{.lmtp = {UnixEndpoint{"/nonexistent/lmtp"}}, .limits = {.count = 1}}, hooks());
   look_up(1, "alice@example.net");
   deliver(1, {"alice@example.net", "bob@example.net"});
   run(2);
@@ -143,7 +143,7 @@ TEST_F(MailboxesTest, AServerThatIsNotThereIsUnsure) {
 
 TEST_F(MailboxesTest, WhatWeAreShortOfIsNoFaultOfTheServer) {
   ScriptedServer server([](Peer&) {}, ScriptedServer::Kind::tcp);
-  Mailboxes::Settings settings{.lmtp = {*parse_lmtp_endpoint(server.endpoint())}};
+  Mailboxes::Settings settings{.lmtp = {*parse_lmtp_endpoint(server.endpoint())}, .limits = {.count = 1}};
   settings.connect.source = asio::ip::make_address("192.0.2.1");  // is no address of ours
   mailboxes.emplace(io, std::move(settings), hooks());
   look_up(1, "alice@example.net");
