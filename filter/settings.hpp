@@ -10,6 +10,7 @@
 
 #include "base/conversation.hpp"
 #include "base/endpoint.hpp"
+#include "filter/descriptors.hpp"
 #include "lmtp/mark.hpp"
 #include "net/log.hpp"
 #include "net/tls_settings.hpp"
@@ -57,9 +58,14 @@ struct Settings {
   Level log_level{};
   std::string check_recipient;     // the recipient that --check asks about; empty: one that probably does not exist
   std::vector<GivenOption> given;  // the options these settings were made of, for a recording
+
+  bool rspamd_wants_tls() const;  // a server is https://
 };
 
 // The ways to the mail store that these settings give.
 wires::Mailboxes::Ways mailbox_ways(const Settings& settings);
+
+// The descriptors that these settings need, when `open` are open already.
+DescriptorNeeds descriptor_needs(const Settings& settings, std::size_t open);
 
 }  // namespace mailbridge::filter
