@@ -11,8 +11,6 @@
 #include <strings.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -23,25 +21,26 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <mutex>
 #include <sstream>
 #include <stdexcept>
 #include <string>
 #include <string_view>
-#include <thread>
 #include <utility>
 #include <vector>
 
+#include "bench/io.hpp"
+#include "tests/support/scripted_server.hpp"
+
 namespace {
+
+using mailbridge::bench::fail;
+using mailbridge::test::Peer;
+using mailbridge::test::require;
+using mailbridge::test::ScriptedServer;
 
 constexpr double target = 1.1;  // lda2lmtp, of the last agent's time
 constexpr std::chrono::seconds patience{60};
-
-[[noreturn]] void fail(const std::string& what) { throw std::runtime_error(what); }
-void check(bool good, const char* what) {
-  if (!good) fail(std::string(what) + ": " + std::strerror(errno));
-}
 
 // What smtpd's mda puts before every mail; agents may keep it or leave it to the server.
 const std::string trace = "Return-Path: <a@example.net>\nDelivered-To: user@example.org\n";
@@ -49,10 +48,9 @@ const std::string trace = "Return-Path: <a@example.net>\nDelivered-To: user@exam
 std::string make_mail() {
   std::string mail =
       "Received: from mx.example.net (mx.example.net [192.0.2.25])\n\tby mail.example.org (OpenSMTPD) with ESMTP id 0123abcd\n"
-      "\tfor <user@example.org>;\n\tSun, 1 Jun 2025 10:00:00 +0000 (UTC)\nFrom: A Sender <a@example.net>\nTo: "
-      "<user@example.org>\n"
-      "Subject: What is measured\nDate: Sun, 1 Jun 2025 09:59:58 +0000\nMessage-ID: <1@example.net>\n\n.a line that wants one "
-      "more dot\n";
+      "\tfor <user@example.org>;\n\tSun, 1 Jun 2025 10:00:00 +0000 (UTC)\n"
+      "From: A Sender <a@example.net>\nTo: <user@example.org>\nSubject: What is measured\n"
+      "Date: Sun, 1 Jun 2025 09:59:58 +0000\nMessage-ID: <1@example.net>\n\n.a line that wants one more dot\n";
   while (mail.size() < 4096) mail += "Seventy bytes of text to fill a line, and once more to fill it, and on.\n";
   return mail;
 }
@@ -67,56 +65,30 @@ std::string with_crlf(const std::string& mail) {
   return stored;
 }
 
-// Answers as Dovecot does, one connection after the other.
+// An LMTP server that answers as Dovecot does, one connection after the other.
 class Lmtp {
  public:
-  Lmtp() {
-    char directory[] = "/tmp/bench-agents.XXXXXX";
-    check(mkdtemp(directory) != nullptr, "mkdtemp");
-    directory_ = directory;
-    path_ = directory_ + "/lmtp";
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    path_.copy(address.sun_path, sizeof address.sun_path - 1);
-    listener_ = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    check(bind(listener_, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0 && listen(listener_, 16) == 0, "listen");
-    thread_ = std::thread([this] { serve(); });
-  }
-  Lmtp(const Lmtp&) = delete;
-  Lmtp& operator=(const Lmtp&) = delete;
-  ~Lmtp() {
-    shutdown(listener_, SHUT_RDWR);
-    thread_.join();
-    close(listener_);
-    unlink(path_.c_str());
-    rmdir(directory_.c_str());
-  }
+  const std::string& path() const { return server_.endpoint(); }
 
-  const std::string& path() const { return path_; }
-
-  // What has been delivered since the last call, once the connection that brought it is closed.
+  // What has been delivered since the last call, once the connection that brought it has ended.
   std::vector<std::string> take() {
     std::unique_lock lock(mutex_);
-    closed_.wait_for(lock, patience, [this] { return connections_ > 0; });
+    ended_.wait_for(lock, patience, [this] { return connections_ > 0; });
     connections_ = 0;
     return std::exchange(delivered_, {});
   }
 
  private:
-  void serve() {
-    for (;;) {
-      const int fd = accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC);
-      if (fd < 0) return;
-      talk(fd);
-      close(fd);
-      const std::lock_guard lock(mutex_);
-      ++connections_;
-      closed_.notify_one();
+  void serve(Peer& peer) {
+    std::vector<std::string> mails;
+    try {
+      talk(peer, mails);
+    } catch (const std::exception&) {  // agents may leave without hearing the farewell
     }
-  }
-
-  static void say(int fd, std::string_view reply) {
-    if (send(fd, reply.data(), reply.size(), MSG_NOSIGNAL) < 0) return;  // agents may leave without hearing the farewell
+    const std::lock_guard lock(mutex_);
+    for (const std::string& mail : mails) delivered_.push_back(unstuffed(mail));
+    ++connections_;
+    ended_.notify_one();
   }
 
   // smtplib writes its commands in small letters.
@@ -124,50 +96,45 @@ class Lmtp {
     return verb.size() == name.size() && strncasecmp(verb.data(), name.data(), name.size()) == 0;
   }
 
-  void talk(int fd) {
-    say(fd, "220 mail.example.org Dovecot ready.\r\n");
-    std::string held, mail;
-    bool in_data = false;
-    char buffer[16384];
-    for (;;) {
-      const ssize_t n = read(fd, buffer, sizeof buffer);
-      if (n <= 0) return;
-      held.append(buffer, static_cast<std::size_t>(n));
-      std::size_t from = 0;
-      std::string replies;  // to all commands of a pipelined group at once
-      for (std::size_t lf = 0; (lf = held.find('\n', from)) != std::string::npos; from = lf + 1) {
-        const std::string_view line = std::string_view(held).substr(from, lf + 1 - from);
-        if (!in_data) {
-          const std::string_view verb = line.substr(0, 4);
-          in_data = is(verb, "DATA");
-          if (in_data) replies += "354 OK\r\n";
-          else if (is(verb, "LHLO"))
-            replies += "250-mail.example.org\r\n250-8BITMIME\r\n250-ENHANCEDSTATUSCODES\r\n250 PIPELINING\r\n";
-          else if (is(verb, "QUIT")) return say(fd, replies + "221 2.0.0 Bye\r\n");
-          else replies += "250 2.1.5 OK\r\n";
-        } else if (line == ".\r\n") {
-          {
-            const std::lock_guard lock(mutex_);
-            delivered_.push_back(std::exchange(mail, {}));
-          }
-          in_data = false;
-          replies += "250 2.0.0 <user> 0123abcd Saved\r\n";
-        } else {
-          mail += line.starts_with('.') ? line.substr(1) : line;
-        }
+  // `mails` gets each mail as it came, up to its final dot.
+  static void talk(Peer& peer, std::vector<std::string>& mails) {
+    peer.say("220 mail.example.org Dovecot ready.\r\n");
+    for (std::string replies;;) {
+      const std::string line = peer.hear_line();
+      const std::string_view verb = std::string_view(line).substr(0, 4);
+      if (is(verb, "DATA")) {
+        peer.say(replies + "354 OK\r\n");
+        mails.push_back(peer.hear_until("\r\n.\r\n"));
+        replies = "250 2.0.0 <user> 0123abcd Saved\r\n";
+      } else if (is(verb, "LHLO")) {
+        replies += "250-mail.example.org\r\n250-8BITMIME\r\n250-ENHANCEDSTATUSCODES\r\n250 PIPELINING\r\n";
+      } else if (is(verb, "QUIT")) {
+        return peer.say(replies + "221 2.0.0 Bye\r\n");
+      } else {
+        replies += "250 2.1.5 OK\r\n";
       }
-      held.erase(0, from);
-      if (!replies.empty()) say(fd, replies);
+      if (peer.has("\n")) continue;  // all commands of a pipelined group are answered at once
+      peer.say(replies);
+      replies.clear();
     }
   }
 
-  std::string directory_, path_;
-  int listener_ = -1;
+  static std::string unstuffed(std::string_view mail) {
+    std::string stored;
+    for (mail.remove_suffix(3); !mail.empty();) {  // without the final dot
+      if (mail.starts_with('.')) mail.remove_prefix(1);
+      const std::size_t end = mail.find('\n') + 1;
+      stored += mail.substr(0, end);
+      mail.remove_prefix(end);
+    }
+    return stored;
+  }
+
   std::mutex mutex_;
-  std::condition_variable closed_;
+  std::condition_variable ended_;
   std::size_t connections_ = 0;
   std::vector<std::string> delivered_;
-  std::thread thread_;
+  ScriptedServer server_{[this](Peer& peer) { serve(peer); }};
 };
 
 struct Agent {
@@ -180,9 +147,9 @@ struct Sample {
 
 Sample measure(const Agent& agent, Lmtp& server, const std::string& mail) {
   int input[2];
-  check(pipe2(input, O_CLOEXEC) == 0, "pipe");
+  require(pipe2(input, O_CLOEXEC) == 0, "pipe");
   const std::string all = trace + mail;
-  check(write(input[1], all.data(), all.size()) == static_cast<ssize_t>(all.size()), "write");  // a pipe holds 64 KiB
+  require(write(input[1], all.data(), all.size()) == static_cast<ssize_t>(all.size()), "write");  // a pipe holds 64 KiB
   close(input[1]);
   std::vector<char*> argv;
   for (const std::string& word : agent.argv) argv.push_back(const_cast<char*>(word.c_str()));
@@ -198,10 +165,10 @@ Sample measure(const Agent& agent, Lmtp& server, const std::string& mail) {
   const auto start = std::chrono::steady_clock::now();
   pid_t pid = 0;
   errno = posix_spawn(&pid, argv[0], &actions, nullptr, argv.data(), const_cast<char* const*>(environment));
-  check(errno == 0, argv[0]);
+  require(errno == 0, argv[0]);
   int status = 0;
   rusage usage{};
-  check(wait4(pid, &status, 0, &usage) == pid, "wait4");
+  require(wait4(pid, &status, 0, &usage) == pid, "wait4");
   const std::chrono::duration<double, std::micro> took = std::chrono::steady_clock::now() - start;
 
   posix_spawn_file_actions_destroy(&actions);
@@ -227,7 +194,7 @@ double median(std::size_t count, Value value) {
 
 void run(const std::vector<std::string>& words) {
   // lda2lmtp looks for this name among its ancestors, and would look further than it does under smtpd.
-  check(prctl(PR_SET_NAME, "mail.mda") == 0, "prctl");
+  require(prctl(PR_SET_NAME, "mail.mda") == 0, "prctl");
   std::size_t rounds = 200;
   std::size_t i = 0;
   if (words.size() > 2 && words[0] == "--rounds") {

@@ -20,13 +20,13 @@
 #include <asio/co_spawn.hpp>
 #include <asio/detached.hpp>
 #include <asio/io_context.hpp>
-#include <asio/ip/address.hpp>
 #include <asio/posix/stream_descriptor.hpp>
 #include <asio/post.hpp>
 #include <asio/signal_set.hpp>
 #include <asio/steady_timer.hpp>
 
 #include "filter/descriptors.hpp"
+#include "filter/log_pause.hpp"
 #include "filter/recorder.hpp"
 #include "net/connect.hpp"
 #include "net/converse.hpp"
@@ -46,9 +46,6 @@ constexpr std::size_t read_size = 64 * 1024;
 constexpr const char* program = "filter-mailbridge";
 constexpr Duration patience_with_smtpd = std::chrono::seconds(5);  // to answer EHLO
 constexpr Duration farewell = std::chrono::seconds(1);             // for the last output and log lines when smtpd is gone
-// The pause before kept log lines are offered to the log again: the first one, and the longest.
-constexpr Duration first_log_pause = std::chrono::milliseconds(10);
-constexpr Duration last_log_pause = std::chrono::seconds(1);
 
 std::size_t descriptor_limit() {
   rlimit limit{};
@@ -63,13 +60,6 @@ std::size_t open_descriptors() {
   poll(descriptors.data(), descriptors.size(), 0);
   return static_cast<std::size_t>(
       std::count_if(descriptors.begin(), descriptors.end(), [](const pollfd& one) { return (one.revents & POLLNVAL) == 0; }));
-}
-
-bool is_name(const Endpoint& endpoint) {
-  const auto* tcp = std::get_if<TcpEndpoint>(&endpoint);
-  asio::error_code no_number;
-  if (tcp) asio::ip::make_address(tcp->host, no_number);
-  return static_cast<bool>(no_number);
 }
 
 class App {
@@ -129,14 +119,8 @@ class App {
   void share_descriptors() {
     if (open_at_start_ == 0) open_at_start_ = open_descriptors();
     const std::size_t limit = descriptor_limit();
-    const LmtpSettings& lmtp = settings_.lmtp;
-    DescriptorNeeds needs{.open = open_at_start_};
-    if (settings_.upstreams.size() > 1) needs.rspamd_probes = settings_.upstreams.size();
-    needs.connections = lmtp.connections * ((lmtp.servers.empty() ? 0 : 1) + (settings_.quota_status ? 1 : 0));
-    for (const rspamd::Upstream& upstream : settings_.upstreams) needs.names += is_name(upstream.endpoint) ? 1 : 0;
-    for (const Endpoint& server : lmtp.servers) needs.names += is_name(server) ? 1 : 0;
-    if (settings_.quota_status && is_name(*settings_.quota_status)) ++needs.names;
-    const DescriptorShares shares = filter::share_descriptors(limit, needs, settings_.engine.max_scans);
+    const DescriptorShares shares =
+        filter::share_descriptors(limit, descriptor_needs(settings_, open_at_start_), settings_.engine.max_scans);
     settings_.engine.max_files = shares.files;
     const std::size_t wanted = std::exchange(settings_.engine.max_scans, shares.scans);
     if (wanted == shares.scans) return;
@@ -242,7 +226,7 @@ class App {
     log_due_.async_wait([this, pause](const asio::error_code&) {
       log_waits_ = false;
       const std::size_t before = net::kept_by_log();
-      if (!net::flush_log()) await_log(net::kept_by_log() < before ? first_log_pause : std::min(2 * pause, last_log_pause));
+      if (!net::flush_log()) await_log(next_log_pause(pause, net::kept_by_log() < before));
     });
     log_waits_ = true;
   }

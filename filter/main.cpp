@@ -4,7 +4,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -52,11 +51,7 @@ Result<std::variant<filter::Settings, filter::Text>> read_settings(const std::ve
   auto read = filter::read_settings(argv);
   auto* settings = read ? std::get_if<filter::Settings>(&*read) : nullptr;
   if (!settings) return read;
-  const auto wants_tls = [](const rspamd::Upstream& upstream) {
-    const auto* tcp = std::get_if<TcpEndpoint>(&upstream.endpoint);
-    return tcp && tcp->tls;
-  };
-  if (std::any_of(settings->upstreams.begin(), settings->upstreams.end(), wants_tls)) {
+  if (settings->rspamd_wants_tls()) {
     auto loaded = net::TlsContext::load(settings->tls_files);
     if (!loaded) return tl::unexpected(std::move(loaded.error()));
     settings->tls = std::move(*loaded);

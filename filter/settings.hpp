@@ -10,6 +10,7 @@
 
 #include "base/conversation.hpp"
 #include "base/endpoint.hpp"
+#include "filter/descriptors.hpp"
 #include "lmtp/mark.hpp"
 #include "net/log.hpp"
 #include "net/tls_settings.hpp"
@@ -58,10 +59,15 @@ struct Settings {
   Level log_level{};
   std::string check_recipient;     // the recipient that --check asks about; empty: one that probably does not exist
   std::vector<GivenOption> given;  // the options these settings were made of, for a recording
+
+  bool rspamd_wants_tls() const;  // a server is https://
 };
 
 // How rspamd and the mail store are reached.
 wires::RspamdClient::Settings rspamd_settings(const Settings& settings);
 wires::Mailboxes::Settings mailbox_settings(const Settings& settings);
+
+// The descriptors that these settings need, when `open` are open already.
+DescriptorNeeds descriptor_needs(const Settings& settings, std::size_t open);
 
 }  // namespace mailbridge::filter

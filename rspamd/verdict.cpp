@@ -7,6 +7,7 @@
 #include <cstring>
 #include <new>
 
+// RapidJSON, because it is fast, has no library to link, and keeps repeated keys (docs/architecture.md).
 #include <rapidjson/document.h>
 
 #include "base/text.hpp"

@@ -26,6 +26,7 @@
 #include "base/transcript.hpp"
 #include "tests/support/authority.hpp"
 #include "tests/support/filter_player.hpp"
+#include "tests/support/filter_process.hpp"
 #include "tests/support/limits.hpp"
 #include "tests/support/program.hpp"
 #include "tests/support/scripted_server.hpp"
@@ -33,6 +34,7 @@
 namespace mailbridge {
 namespace {
 
+using test::FilterProcess;
 using test::Peer;
 using test::ScriptedServer;
 using test::SoftLimit;
@@ -58,42 +60,15 @@ std::string hear_request(Peer& peer) {
 class Smtpd {
  public:
   // `runner`: a program that becomes the filter.
-  explicit Smtpd(std::vector<std::string> arguments, const std::vector<std::string>& runner = {}) {
-    int ends[2];
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) throw std::runtime_error("socketpair");
-    int errors[2];
-    if (pipe2(errors, O_CLOEXEC) != 0) throw std::runtime_error("pipe2");
-    arguments.insert(arguments.begin(), MB_FILTER);
-    arguments.insert(arguments.begin(), runner.begin(), runner.end());
-    std::vector<char*> argv;
-    for (std::string& argument : arguments) argv.push_back(argument.data());
-    argv.push_back(nullptr);
-    pid_ = fork();
-    if (pid_ == 0) {
-      dup2(ends[1], STDIN_FILENO);
-      dup2(ends[1], STDOUT_FILENO);
-      dup2(errors[1], STDERR_FILENO);
-      execv(argv[0], argv.data());
-      _exit(99);
-    }
-    close(ends[1]);
-    close(errors[1]);
-    fd_ = ends[0];
-    errors_ = errors[0];
+  explicit Smtpd(const std::vector<std::string>& arguments, std::vector<std::string> runner = {})
+      : filter_(argv(std::move(runner), arguments)) {
     say("config|smtpd-version|7.8.0\nconfig|protocol|0.7\nconfig|admd|mx.example.org\nconfig|ready\n");
     hear(registrations_end);
   }
-  ~Smtpd() {
-    if (pid_ > 0) kill(pid_, SIGKILL), waitpid(pid_, nullptr, 0);
-    if (fd_ >= 0) close(fd_);
-    close(errors_);
-  }
-  Smtpd(const Smtpd&) = delete;
-  Smtpd& operator=(const Smtpd&) = delete;
 
   void say(std::string_view bytes) {
     while (!bytes.empty()) {
-      const ssize_t n = send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+      const ssize_t n = send(filter_.protocol(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
       if (n <= 0) throw std::runtime_error("the filter is gone");
       bytes.remove_prefix(static_cast<std::size_t>(n));
     }
@@ -102,9 +77,9 @@ class Smtpd {
   std::string hear(const std::string& end) {
     std::size_t at = 0;
     while ((at = heard_.find(end)) == std::string::npos) {
-      pollfd poll{fd_, POLLIN, 0};
+      pollfd poll{filter_.protocol(), POLLIN, 0};
       char block[65536];
-      const ssize_t n = ::poll(&poll, 1, 20'000) == 1 ? read(fd_, block, sizeof block) : -1;
+      const ssize_t n = ::poll(&poll, 1, 20'000) == 1 ? read(filter_.protocol(), block, sizeof block) : -1;
       if (n <= 0) throw std::runtime_error("the filter said no " + end + " but: " + heard_);
       heard_.append(block, static_cast<std::size_t>(n));
     }
@@ -137,25 +112,19 @@ class Smtpd {
     hear("filter-result|0a|c0|");
     return hear("\n");
   }
-  pid_t pid() const { return pid_; }
+  pid_t pid() const { return filter_.pid(); }
   int leave() {
-    close(fd_);
-    fd_ = -1;
+    filter_.close_protocol();
     return wait();
   }
-  int wait() {
-    int status = 0;
-    waitpid(pid_, &status, 0);
-    pid_ = -1;
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
-  }
+  int wait() { return filter_.wait(); }
   // Its log on standard error, up to and with `end`.
   std::string hear_log(const std::string& end) {
     std::string text;
     char byte = 0;
     while (!text.ends_with(end)) {
-      pollfd poll{errors_, POLLIN, 0};
-      if (::poll(&poll, 1, 20'000) != 1 || read(errors_, &byte, 1) != 1)
+      pollfd poll{filter_.log(), POLLIN, 0};
+      if (::poll(&poll, 1, 20'000) != 1 || read(filter_.log(), &byte, 1) != 1)
         throw std::runtime_error("not logged: " + end + " but: " + text);
       text += byte;
     }
@@ -164,14 +133,18 @@ class Smtpd {
   std::string errors() {
     std::string text;
     char block[4096];
-    for (ssize_t n; (n = read(errors_, block, sizeof block)) > 0;) text.append(block, static_cast<std::size_t>(n));
+    for (ssize_t n; (n = read(filter_.log(), block, sizeof block)) > 0;) text.append(block, static_cast<std::size_t>(n));
     return text;
   }
 
  private:
-  pid_t pid_ = -1;
-  int fd_ = -1;
-  int errors_ = -1;
+  static std::vector<std::string> argv(std::vector<std::string> words, const std::vector<std::string>& arguments) {
+    words.emplace_back(MB_FILTER);
+    words.insert(words.end(), arguments.begin(), arguments.end());
+    return words;
+  }
+
+  FilterProcess filter_;
   std::string heard_;
 };
 

@@ -1,28 +1,18 @@
 #include "tests/support/scripted_server.hpp"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <poll.h>
-#include <stdlib.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <chrono>
 #include <csignal>
-#include <cstring>
-#include <filesystem>
 #include <stdexcept>
-#include <system_error>
 #include <utility>
 
 namespace mailbridge::test {
 namespace {
 
 constexpr int patience = 10'000;
-
-[[noreturn]] void fail_with_errno(const char* what) { throw std::system_error(errno, std::generic_category(), what); }
 
 bool wait(int fd, short events, int milliseconds) {
   pollfd poll_fd{fd, events, 0};
@@ -54,7 +44,7 @@ void Peer::say(std::string_view bytes) {
   while (!bytes.empty()) {
     if (!wait(fd_, POLLOUT, patience)) throw std::runtime_error("nobody reads what the script says");
     const ssize_t n = send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (n < 0) fail_with_errno("the script cannot speak");
+    require(n >= 0, "the script cannot speak");
     bytes.remove_prefix(static_cast<std::size_t>(n));
   }
 }
@@ -104,56 +94,33 @@ std::string Peer::hear_all() {
   return part;
 }
 
+bool Peer::has(std::string_view end) const { return heard_.find(end, taken_) != std::string::npos; }
+
 void Peer::wait_for_close() { hear_all(); }
 
 void Peer::pause(int milliseconds) { std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds)); }
 
-ScriptedServer::ScriptedServer(Script script, Kind kind) : script_(std::move(script)) {
-  if (kind == Kind::local) {
-    const char* tmp = std::getenv("TMPDIR");
-    std::string pattern = std::string(tmp ? tmp : "/tmp") + "/mb-XXXXXX";
-    if (!mkdtemp(pattern.data())) fail_with_errno("mkdtemp");
-    directory_ = pattern;
-    endpoint_ = directory_ + "/lmtp";
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    std::memcpy(address.sun_path, endpoint_.c_str(), endpoint_.size() + 1);
-    listener_ = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (bind(listener_, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) fail_with_errno("bind");
-  } else {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    listener_ = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (bind(listener_, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) fail_with_errno("bind");
-    socklen_t size = sizeof address;
-    getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &size);
-    endpoint_ = "127.0.0.1:" + std::to_string(ntohs(address.sin_port));
-  }
-  if (listen(listener_, 64) != 0) fail_with_errno("listen");
+ScriptedServer::ScriptedServer(Script script, Kind kind) : script_(std::move(script)), listener_(kind) {
   thread_ = std::thread([this] { serve(); });
 }
 
-ScriptedServer::~ScriptedServer() {
-  finish();
-  if (!directory_.empty()) std::filesystem::remove_all(directory_);
-}
+ScriptedServer::~ScriptedServer() { finish(); }
 
 std::string ScriptedServer::finish() {
   stop_ = true;
   if (thread_.joinable()) thread_.join();
-  if (listener_ >= 0) close(std::exchange(listener_, -1));
+  listener_.close();
   return wrong_;
 }
 
 void ScriptedServer::serve() {
   for (;;) {
     const bool last = stop_;  // who has connected by then is served
-    if (!wait(listener_, POLLIN, last ? 0 : 20)) {
+    if (!wait(listener_.get(), POLLIN, last ? 0 : 20)) {
       if (last) return;
       continue;
     }
-    const int fd = accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC);
+    const int fd = listener_.accept();
     if (fd < 0) continue;
     Peer peer(fd);
     try {

@@ -17,6 +17,7 @@
 #include <openssl/ssl.h>
 
 #include "tests/support/authority.hpp"
+#include "tests/support/descriptor.hpp"
 
 namespace mailbridge::test {
 
@@ -28,6 +29,7 @@ class Peer {
   std::string hear_line();                       // up to and with LF
   std::string hear_until(std::string_view end);  // up to and with `end`
   void skip_until(std::string_view end);         // as hear_until(), but nothing is kept of it
+  bool has(std::string_view end) const;          // true if hear_until(end) need not wait
   std::string hear_all();                        // until the other side closes
   void wait_for_close();                         // as hear_all(), but the bytes are dropped
   void pause(int milliseconds);
@@ -48,16 +50,16 @@ class Peer {
 
 class ScriptedServer {
  public:
-  enum class Kind { local, tcp };
+  using Kind = Listener::Kind;
   using Script = std::function<void(Peer&)>;
 
-  // Listens before the constructor returns; a local socket lies in a directory of its own below TMPDIR.
+  // Listens before the constructor returns.
   explicit ScriptedServer(Script script, Kind kind = Kind::local);
   ~ScriptedServer();
   ScriptedServer(const ScriptedServer&) = delete;
   ScriptedServer& operator=(const ScriptedServer&) = delete;
 
-  const std::string& endpoint() const { return endpoint_; }  // "/path" or "127.0.0.1:port"
+  const std::string& endpoint() const { return listener_.endpoint(); }  // "/path" or "127.0.0.1:port"
 
   // Serves who has connected, waits for the running script, and tells what went wrong in any of them; empty when nothing did.
   std::string finish();
@@ -68,9 +70,7 @@ class ScriptedServer {
   void serve();
 
   Script script_;
-  std::string directory_;
-  std::string endpoint_;
-  int listener_ = -1;
+  Listener listener_;
   std::atomic<bool> stop_ = false;
   std::vector<std::string> heard_;
   std::string wrong_;
