@@ -35,7 +35,8 @@ Found found(const lmtp::Outcome& outcome) {
 }
 
 Probe probe_for(const std::vector<StartLookup>& lookups) {
-  Probe probe{{.probe = true}, {}};
+  Probe probe;
+  probe.transaction.probe = true;
   TimePoint until{};
   for (const StartLookup& lookup : lookups) {
     probe.transaction.recipients.push_back({lookup.recipient});
