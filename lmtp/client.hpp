@@ -81,10 +81,10 @@ struct ClientInfo {
 };
 
 struct Transaction {
-  bool probe = false;                 // no mail is sent: MAIL, RCPT and RSET ask whether the recipients would be accepted
-  std::string helo;                   // our host name
-  std::string sender;                 // empty for the null sender
-  std::vector<Recipient> recipients;  // at least one; each passes address_fault()
+  bool probe = false;                      // no mail is sent: MAIL, RCPT and RSET ask whether the recipients would be accepted
+  std::string helo = {};                   // our host name
+  std::string sender = {};                 // empty for the null sender
+  std::vector<Recipient> recipients = {};  // at least one; each passes address_fault()
   Mail mail = {};
   std::optional<ClientInfo> client = {};  // none: no XCLIENT is sent
   bool starttls = false;                  // true: without STARTTLS the transaction fails

@@ -161,9 +161,9 @@ TEST_F(StoreQueueTest, AStaleConnectionMakesTheIdleOnesSuspect) {
   for (int i = 0; i < 3; ++i) two.end(begun[static_cast<std::size_t>(i)].turn, std::make_unique<int>(i + 1), true, now);
   EXPECT_EQ(two.idle(), 3U);
   two.add(StartLookup{4, "a@x", 0, now + seconds(9)});
-  const Work work = std::move(*two.next(now));
-  EXPECT_EQ(*work.connection, 3);
-  EXPECT_EQ(numbers(two.end(work.turn, std::make_unique<int>(9), true, now)), (std::vector<int>{1, 2}));
+  const Work last = std::move(*two.next(now));
+  EXPECT_EQ(*last.connection, 3);
+  EXPECT_EQ(numbers(two.end(last.turn, std::make_unique<int>(9), true, now)), (std::vector<int>{1, 2}));
   EXPECT_EQ(two.idle(), 1U);
 }
 
