@@ -461,8 +461,8 @@ TEST_F(EngineTest, SubmittedAddressesAreReadAsThisVersionOfSmtpdDoes) {
 
 class ScanLimitTest : public EngineTest {
  protected:
-  void limit(std::size_t scans, std::size_t queue) {
-    settings.max_scans = scans;
+  void limit(std::size_t at_once, std::size_t queue) {
+    settings.max_scans = at_once;
     settings.max_queue = queue;
     engine->use(settings);
   }

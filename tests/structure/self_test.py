@@ -107,8 +107,8 @@ class Planted(unittest.TestCase):
 
     def test_defaults(self):
         for path, old, new in [
-            ("session/engine.hpp", "Duration scan_timeout{};", "Duration scan_timeout = std::chrono::seconds(30);"),
-            ("session/engine.hpp", "std::size_t max_unknown = 0;", "std::size_t max_unknown = 10;"),
+            ("session/settings.hpp", "Duration scan_timeout{};", "Duration scan_timeout = std::chrono::seconds(30);"),
+            ("session/settings.hpp", "std::size_t max_unknown = 0;", "std::size_t max_unknown = 10;"),
             ("filter/settings.hpp", "net::LogTarget log_target{};", "net::LogTarget log_target{net::LogTarget::syslog};"),
             ("filter/options.cpp", "unsigned max_scans = 0, max_queue = 0;", "unsigned max_scans = 0, max_queue = 2048;"),
             ("agent/options.cpp", "with_text(shared::scan_timeout,", '{0, "scan-timeout", "SECONDS", one_value, "30",'),
