@@ -68,7 +68,7 @@ constexpr Takes no_value = Takes::nothing, one_value = Takes::value, or_none = T
 
 constexpr char permanent_or_not[] = "permanent|temporary";
 
-// --help shows the first sentence of each text. The markup is told in options/manual.hpp.
+// --help shows the first sentence of each text. The markup is described in options/manual.hpp.
 constexpr options::Option options[] = {
     {{'s', "sender", "ADDR", or_none, "",
       "The envelope sender. An empty or missing value is the null sender. Without this option it is `SENDER` of the "
@@ -140,7 +140,7 @@ constexpr options::Option options[] = {
          "Where a mail goes on that is larger than 8 MiB. It has a file of its own there that has no name, is readable by its "
          "owner only, and is gone with the agent."),
      keep<&V::spool>},
-    // The most is less than 300 seconds: smtpd gives up then (agent/mda_guard.hpp).
+    // The maximum is below 300 seconds: smtpd gives up then (agent/mda_guard.hpp).
     {{0, "timeout", "SECONDS", one_value, "290",
       "How long the whole delivery may take. From 0.1 to 290. The final dot, which makes the server deliver, leaves within the "
       "first five sixths of this time or never; see `CAVEATS`."},

@@ -1,4 +1,4 @@
-// rspamd, as far as a filter can tell: each POST gets the same verdict, some time after its body has come. It serves any number of
+// rspamd, as far as a filter can tell: each POST gets the same verdict, some time after its body came. It serves any number of
 // connections from one thread, which is the benchmark's.
 #pragma once
 

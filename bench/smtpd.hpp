@@ -28,7 +28,7 @@ class Smtpd {
   // Both must outlive it.
   Smtpd(test::FilterProcess& filter, Rspamd& rspamd);
 
-  // Delivers the mail `count` times, `in_flight` at once. The milliseconds that each took, from its client's connection to its end.
+  // Delivers the mail `count` times, `in_flight` at once. The milliseconds that each took, from connection to end.
   std::vector<double> deliver(const std::vector<std::string>& mail, std::size_t count, std::size_t in_flight);
 
   // Opens sessions of clients that have said EHLO and nothing more.

@@ -21,8 +21,8 @@ if(MAILBRIDGE_FUZZ)
   target_compile_options(mb_flags INTERFACE -fsanitize=fuzzer-no-link)
 endif()
 
-# mb_room(NAME SOURCES… [LINK TARGETS…]): one room, one static library mb_NAME. Its headers are checked one by one
-# (tests/CMakeLists.txt reads the global property MB_HEADERS).
+# mb_room(NAME SOURCES… HEADERS… [LINK TARGETS…]): one room, one static library mb_NAME. Its headers are checked one by one
+# (tests/structure/CMakeLists.txt reads the global property MB_HEADERS).
 function(mb_room name)
   cmake_parse_arguments(ARG "" "" "SOURCES;HEADERS;LINK" ${ARGN})
   add_library(mb_${name} STATIC ${ARG_SOURCES})

@@ -53,7 +53,7 @@ std::size_t descriptor_limit() {
   return limit.rlim_cur;
 }
 
-// How many of the first 1,024 descriptors are open. A process that may have many more does not miss a few.
+// How many of the first 1,024 descriptors are open. A process that may have many more has enough anyway.
 std::size_t open_descriptors() {
   std::vector<pollfd> descriptors(std::min<std::size_t>(descriptor_limit(), 1024));
   for (std::size_t i = 0; i < descriptors.size(); ++i) descriptors[i].fd = static_cast<int>(i);
@@ -137,7 +137,8 @@ class App {
     return (std::uint64_t{device()} << 32) | device();
   }
 
-  // Whole milliseconds since the start, so that a recording's T lanes lead to the same figures when it is played.
+  // Whole milliseconds since the start, so that the times in a recording (docs/transcripts.md) lead to the
+  // same figures in the log.
   TimePoint now() const { return start_ + std::chrono::floor<std::chrono::milliseconds>(Clock::now() - start_); }
 
   // Whatever failed (most likely memory), smtpd and the other sessions are better off if the filter goes on.

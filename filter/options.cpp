@@ -85,7 +85,7 @@ std::string path_or(void* values, std::string_view value) {
 using Takes = options::OptionText::Takes;
 constexpr Takes no_value = Takes::nothing, one_value = Takes::value, or_none = Takes::optional_value, several = Takes::values;
 
-// --help shows the first sentence of each text. The markup is told in options/manual.hpp.
+// --help shows the first sentence of each text. The markup is described in options/manual.hpp.
 constexpr options::Option options[] = {
     {with_text(
          with_default(shared::rspamd, "http://127.0.0.1:11333"),

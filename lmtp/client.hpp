@@ -15,8 +15,8 @@
 //            QUIT, unless the connection    its reply is not waited for
 //            is to be kept
 //
-// A server that has not received the dot delivers nothing, so every failure before the dot is a safe retry. Between the first
-// byte of the dot and the reply to it, nobody can know the outcome (RFC 1047). The reply is final.
+// A server that has not received the dot delivers nothing, so after every failure before the dot it is safe to try again. Between
+// the first byte of the dot and the reply to it, nobody can know the outcome (RFC 1047). The reply is final.
 //
 // So the dot is a step of its own. When the whole mail has left, the machine waits at before_dot() until permit_dot() says
 // whether the delivery is still wanted. When `dot_by` has passed, the machine gives up. A 2xx counts only if the whole dot had
@@ -29,8 +29,8 @@
 // A server may accept DATA although it accepted no recipient. Then a lone dot is sent; RFC 2033 4.2 says that no reply follows.
 // BDAT must not be sent in that case, so it is sent only after all replies to RCPT.
 //
-// A reply that comes before its command has left is no reply to it. On a connection that was kept it is usually the server's
-// farewell. Then the client is stale(), and the transaction may be tried once more, on a fresh connection.
+// A reply that comes before a command has left is not the reply to that command. On a connection that was kept it is usually the
+// server's farewell. Then the client is stale(), and the transaction may be tried once more, on a fresh connection.
 #pragma once
 
 #include <array>
@@ -162,8 +162,8 @@ class Client {
   const std::array<Duration, stages>& spent() const { return spent_; }
 
  private:
-  // talk: commands and replies. tls: waiting for the handshake. dot: it leaves, then its replies are read. leave: the result is
-  // final, and the rest of out_ leaves.
+  // talk: commands and replies. tls: waiting for the handshake. dot: it leaves, then its replies are read. leave: the
+  // outcomes are final, and what is left to say (QUIT) leaves.
   enum class Phase { talk, tls, body, before_dot, dot, leave, done };
   enum class Asked { banner, lhlo, starttls, xclient, opening_rset, mail, rcpt, data, closing_rset };
   struct Expected {

@@ -1,12 +1,12 @@
 // Which connection serves whom. Pure: connections are values of any movable type, and the clock is an argument.
 //
-//   wait(purpose)   somebody waits for a connection; the ticket names him from now on
-//   next(now)       the next holder: he gets the idle connection that was used last, or opens one
-//   give_back(…)    the holder is done, and his connection can serve again
-//   end(ticket)     the holder is done, and his connection is closed; or somebody no longer waits
+//   wait(purpose)   somebody waits for a connection, and is named by the ticket from now on
+//   next(now)       the next holder: it gets the idle connection that was used last, or opens one
+//   give_back(…)    the holder is done, and its connection can serve again
+//   end(ticket)     the holder is done, and its connection is closed; or somebody no longer waits
 //
 // Tickets are served in the order of wait(), with one exception: when there are at least two connections, deliveries never hold
-// all of them. A delivery can take minutes, and a look-up is waited for at RCPT, which has seconds.
+// all of them. A delivery can take minutes, and for a look-up a client waits at RCPT, who has seconds.
 //
 // Each holder has one connection, so there are never more than PoolLimits::count.
 #pragma once
@@ -57,8 +57,8 @@ class Pool {
     return next_ticket_++;
   }
 
-  // Who is served next; none when nobody waits or no connection is free. To be called until there is none after each of the other
-  // to be called until there is none.
+  // Who is served next; none when nobody waits or no connection is free. After each of the other calls, call this until it
+  // returns none.
   std::optional<Turn> next(TimePoint now) {
     if (held_.size() >= limits_.count) return std::nullopt;
     const bool delivery = a_delivery_may_begin() && goes_first(Purpose::delivery, Purpose::lookup);
@@ -113,7 +113,8 @@ class Pool {
     for (const Idle& idle : idle_) next = std::min(next.value_or(expiry(idle)), expiry(idle));
     return next;
   }
-  // All idle connections: the caller closes them. For when one of them was dead, since the others are as old.
+  // All idle connections: the caller closes them. For when one of them was dead: it was the one used last, so the others have
+  // been idle for longer.
   std::vector<Connection> take_idle() {
     std::vector<Connection> taken;
     for (Idle& idle : idle_) taken.push_back(std::move(idle.connection));

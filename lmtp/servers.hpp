@@ -1,7 +1,7 @@
 // Several LMTP servers: which one gets a transaction, and when another one is tried. Pure: the driver in wires/lmtp.cpp connects
 // and converses, and tells what came of it.
 //
-// Servers are tried in the order in which they are configured. One that failed comes after the others for a while.
+// Servers are tried in the order in which they are configured. One that failed comes after the others for `Servers::rest`.
 //
 // A transaction is tried at one server after the other until one of them says something about the recipients or the mail, or
 // until the dot has begun to leave: from then on another server could deliver the mail a second time. A connect(2) that succeeds
@@ -25,8 +25,8 @@ namespace mailbridge::lmtp {
 // What is known of the servers, for all transactions. A server is named by its index.
 class Servers {
  public:
-  // How long a server that failed comes after the others. Dovecot needs as long to restart. Connecting in vain costs little
-  // meanwhile, but waiting for a banner does not.
+  // How long a server that failed comes after the others: about the time of a restart of Dovecot. A connection that is refused
+  // costs little, but a server that accepts and stays silent costs the whole wait for its banner.
   static constexpr Duration rest = std::chrono::seconds(10);
 
   // At least one.
@@ -35,7 +35,7 @@ class Servers {
   // All of them, in the order in which they are to be tried now.
   std::vector<std::size_t> order(TimePoint now) const;
 
-  // Each answers whether that is news: the server was down, or was up.
+  // True if the state of the server has changed by that: it was down, or was up.
   bool answered(std::size_t server);
   bool failed(std::size_t server, TimePoint now);
 
@@ -125,7 +125,7 @@ class Attempts {
   std::optional<Connect> connect_;  // the attempt under way
   TimePoint connect_begun_{};
   Duration share_ = Duration::max();  // of the time until dot_by, for the attempt under way
-  std::optional<Failed> lacking_;     // the last attempt that was not made for the lack of something of ours
+  std::optional<Failed> lacking_;     // the last attempt that could not be made because this host lacked something
   bool done_ = false;
   Result result_;
 };

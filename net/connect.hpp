@@ -17,6 +17,9 @@
 
 namespace mailbridge::net {
 
+// After this long the names of servers are looked up again: a name can get another address at any time.
+inline constexpr Duration names_are_kept = std::chrono::minutes(1);
+
 using Socket = asio::generic::stream_protocol::socket;
 using Address = asio::generic::stream_protocol::endpoint;
 using Addresses = std::vector<Address>;

@@ -13,7 +13,7 @@ struct CheckedKeys {
   std::string text;  // whole lines
 };
 
-// Checks the keys, and the owner, group and mode of their file. `owner` and `group` turn a uid and a gid into words for people.
+// Checks the keys, and the owner, group and mode of their file. `owner` and `group` turn a uid and a gid into names for display.
 CheckedKeys check_keys(const std::string& path, const Result<lmtp::MarkKeys>& keys,
                        const std::function<std::string(unsigned)>& owner, const std::function<std::string(unsigned)>& group);
 

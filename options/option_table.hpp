@@ -42,7 +42,7 @@ struct OptionTable {
   std::string_view about;  // one sentence
   std::span<const Option> options;
 
-  // The texts of all options, those without a row included.
+  // The texts of all options, --help, --version and --config included.
   std::vector<OptionText> texts() const;
 };
 

@@ -2,8 +2,9 @@
 //
 //   [X-Spam: Yes]   Received: from …   \tby … id …   [\tfor <…>;]   \tDATE
 //
-// The last line of the trace follows the line that ends in ';'. If the client's first line begins with a blank, it continues the
-// trace. smtpd since 7.5 refuses such a message when it has no filter, and does not notice it when it has one.
+// The trace ends with the line of its date, which follows the line that ends in ';'. If the client's first line begins with a
+// blank, it continues the trace. smtpd since 7.5 refuses such a message when it has no filter, and does not notice it when it has
+// one.
 //
 // smtpd counts the client's bytes against max-message-size, with one byte for each line end. It does not pass on the line that
 // exceeds the limit, nor those after it. Then it ends the message as usual, and refuses it after the filter's answer.
@@ -53,7 +54,7 @@ class ClientPart {
   bool is_trace(std::string_view line) {
     const bool marked = where_ == Where::start && line == "X-Spam: Yes";
     const bool not_yet = where_ == Where::date &&
-                         line.starts_with("\tfor <");  // the line before ended in ';' because of a name that the client chose
+                         line.starts_with("\tfor <");  // the line before ended in ';' because of the client's name for HELO
     if (marked || not_yet) return true;
     const bool own = where_ == Where::start ? line.starts_with("Received: ") : line.starts_with('\t');
     if (!own || where_ == Where::date) {

@@ -42,7 +42,7 @@ struct Policy {
 enum class Enforcement {
   all,
   softened,  // a message that would be refused for good is accepted, with the header of "add header"; temporary refusals stay
-  none,      // as if each verdict had no_action: rspamd's fields are added, and fields that tell what would have happened
+  none,  // as if the milter object of each verdict had no_action: rspamd's fields are added, and what would have happened
 };
 
 struct Decision {

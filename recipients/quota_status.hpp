@@ -1,7 +1,7 @@
 // Asks Dovecot's quota-status (src/plugins/quota/quota-status.c) whether a user exists, and whether there is room for a message
 // of this size. It speaks Postfix's policy protocol.
 //
-//   asking ──► awaiting ──► done        we speak first; an empty line ends what either side says; the connection can be used again
+//   asking ──► awaiting ──► done        we speak first; an empty line ends what either side says; it can be used again
 //     ▲            │
 //     └────────────┘                    once more, about the smallest message, if the answer about a larger one was empty
 //

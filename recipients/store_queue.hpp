@@ -10,7 +10,7 @@
 // Whose turn it is, and over which connection, is decided in lmtp/pool.hpp. Look-ups wait with one ticket for all of them: a turn
 // takes as many as may share a conversation, the oldest first.
 //
-// A look-up whose time is over is not asked; that shows when its turn comes. A delivery is answered as soon as no time is left
+// A look-up that is past its deadline when its turn comes is not asked. A delivery is answered as soon as no time is left
 // for its dot. A delivery that was cancelled while it waited is answered when its turn comes, without being begun.
 #pragma once
 
@@ -38,7 +38,7 @@ struct Unserved {
   std::vector<LookupId> lookups = {};
   std::vector<Delivery> deliveries = {};
   const char* why;    // one sentence
-  bool ours = false;  // for the lack of something of ours
+  bool ours = false;  // because this host lacked something
 };
 
 // The deliveries that are not answered yet, and which of them are cancelled. It is shared by the queues before and after a change
@@ -97,7 +97,7 @@ class StoreQueue {
     while (auto turn = pool_.next(now)) {
       try {
         if (auto work = work_for(*turn, now)) return work;
-      } catch (...) {  // no memory: who is not answered gives up by himself
+      } catch (...) {  // no memory: the engine gives up unanswered work at its deadline
         pool_.end(turn->ticket);
         throw;
       }
@@ -107,8 +107,8 @@ class StoreQueue {
 
   std::vector<Unserved> take_unserved() { return std::exchange(unserved_, {}); }
 
-  // The work is done. `connection` null: it cannot serve again. `fresh`: it is not the one that came with the work, which was
-  // dead or not there. Returns connections that are to be closed.
+  // The work is done. `connection` null: it cannot serve again. `fresh`: it was opened during this work, because the one that
+  // came with it was dead, or there was none. Returns connections that are to be closed.
   std::vector<Connection> end(const Turn& turn, Connection connection, bool fresh, TimePoint now) {
     std::vector<Connection> closed;
     if (turn.reused && fresh) closed = pool_.take_idle();  // they have been idle for longer than the one that was dead
@@ -116,7 +116,7 @@ class StoreQueue {
     else pool_.end(turn.ticket);
     return closed;
   }
-  // The work could not be done, and its connection is gone. Not an error after end().
+  // The work could not be done, and its connection is gone. May be called after end().
   void abandon(const Turn& turn) { pool_.end(turn.ticket); }
 
   // Nothing more is added. What waits is still served, over new connections that are not kept. Returns connections that are to be
@@ -158,7 +158,7 @@ class StoreQueue {
     if (!late.deliveries.empty()) unserved_.push_back(std::move(late));
   }
 
-  // None when nobody whose turn it is has to be served any more: then the connection is idle again.
+  // None if all work of this turn is late or cancelled; its connection is idle again.
   std::optional<Work> work_for(typename Pool::Turn& turn, TimePoint now) {
     Work work{{turn.ticket, turn.connection.has_value(), turn.keep}, std::move(turn.connection).value_or(nullptr)};
     if (auto waited = deliveries_.extract(turn.ticket)) {
@@ -192,7 +192,7 @@ class StoreQueue {
   const OpenDeliveries& open_;
   Pool pool_;
   std::deque<StartLookup> lookups_;                            // those that wait
-  std::optional<typename Pool::Ticket> lookups_ticket_;        // theirs, when there are some
+  std::optional<typename Pool::Ticket> lookups_ticket_;        // the one ticket of all look-ups that wait
   std::map<typename Pool::Ticket, StartDelivery> deliveries_;  // those that wait
   std::vector<Unserved> unserved_;
 };

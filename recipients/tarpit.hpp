@@ -3,12 +3,12 @@
 //   client   an IPv4 address, or an IPv6 /64
 //   count    how many unknown recipients it has asked for; one is taken off each minute
 //   slowed   a client with a count above the limit: it gets one answer a second, in the order of its questions
-//   late     a question that would wait for more than 10 s is answered after 10 s; the answer is true only if the recipient exists
+//   late     a question that would wait for more than 10 s is answered after 10 s; it is true only if the recipient exists
 //   beyond   at most 50 late questions wait at a time; the others are refused, after 10 s as well
 //
 // So a client that guesses addresses gets one answer a second, with any number of connections. Another client that shares its
-// address gets true answers about recipients that exist. The time of an answer never depends on the answer, because the time could
-// be measured.
+// address gets true answers about recipients that exist. The time of an answer never depends on the answer, because the time
+// could be measured.
 #pragma once
 
 #include <cstddef>

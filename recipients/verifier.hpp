@@ -6,11 +6,12 @@
 //   room     a recipient    30 s, for messages up to the size asked about; only if Dovecot is asked about sizes (quota-status)
 //   unknown  a recipient    90 s, so that a new mailbox works soon
 //   full     a recipient    60 s, for messages of at least the size asked about
-//   any      a domain       1 d if the domain takes every local part; 3 h if it does not
+//   any      a domain       1 d if it is a catch-all, which takes every local part; 3 h if it is none
 //
 // Each kind of fact has a bound of its own, so that a dictionary attack does not displace known recipients. Questions about the
 // same recipient wait for one look-up together. When a recipient of a domain is known, Dovecot is asked about a local part of
-// that domain that nobody has. If Dovecot takes that one as well, asking is of no use there, and ends.
+// that domain that nobody has. If Dovecot takes that one as well, the domain is a catch-all, and its
+// recipients are not looked up any more.
 //
 // A temporary answer is never remembered. But after Dovecot was silent, it is not asked for a few seconds, and then by one
 // question at a time, until it answers. Otherwise each session would wait for its own timeout.
@@ -51,7 +52,7 @@ struct VerifierBounds {
   std::size_t known = 20'000;
   std::size_t unknown = 10'000;
   std::size_t full = 2'000;
-  std::size_t lookups = 4'096;  // under way at once; a question that needs one more is given up
+  std::size_t lookups = 4'096;  // under way at once; a question that needs one more is answered as unsure
   std::size_t background = 16;  // look-ups among these for which no question waits
 };
 
@@ -104,8 +105,8 @@ class Verifier {
  private:
   struct Known {
     TimePoint since;
-    TimePoint room_until;
-    std::size_t room = 0;
+    TimePoint room_until;  // so long `room` is believed
+    std::size_t room = 0;  // the largest size known to fit, in bytes
   };
   struct Unknown {
     TimePoint until;
@@ -161,8 +162,8 @@ class Verifier {
   std::size_t background_ = 0;
   LookupId next_lookup_ = 1;
   std::optional<TimePoint> silent_until_;  // set while Dovecot is silent; until then it is not asked
-  TimePoint answered_{};
-  std::optional<TimePoint> noted_;
+  TimePoint answered_{};                   // when Dovecot last did
+  std::optional<TimePoint> noted_;         // when its silence was last logged
   std::deque<Answer> answers_;
   std::vector<StartLookup> wanted_;
   std::vector<Note> notes_;

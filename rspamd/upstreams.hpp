@@ -8,8 +8,8 @@
 // it is probed, and gets scans again once it answers. The pause doubles with each failure since the last answer to a scan. When
 // all servers are down, a scan goes to the one whose pause ends first: it may be back.
 //
-// A connection that is lost within a request proves nothing: rspamd resets it for a mail over its max_message, on every server. So
-// the server stays up, and is probed at once. The same goes for a scan that timed out.
+// A connection that is lost within a request proves nothing: rspamd resets it for a mail over its max_message, on every server.
+// So the server stays up, and is probed at once. The same goes for a scan that timed out.
 #pragma once
 
 #include <cstddef>

@@ -15,7 +15,8 @@ using rspamd::StartScan;
 struct CancelScan {
   ScanId id;
 };
-// Somebody is to say EHLO to smtpd, for its answer alone tells the largest message it takes (smtpd/size_question.hpp).
+// The driver connects to smtpd and says EHLO, because only the reply tells the largest message it takes
+// (smtpd/size_question.hpp).
 struct AskForSize {
   std::string listener;  // as link-connect names it
 };

@@ -8,7 +8,7 @@
 namespace mailbridge::session {
 namespace {
 
-constexpr std::size_t max_names = 64;  // ours are some thirty, and a rspamd has a handful of actions of its own
+constexpr std::size_t max_names = 64;  // some thirty are ours, and rspamd has a handful of actions
 constexpr std::size_t max_what = 40;
 
 }  // namespace

@@ -10,8 +10,8 @@ namespace mailbridge::session {
 
 class Counters {
  public:
-  // "action", "add header" counts as action.add_header, "mails" alone as mails. Text of a peer is welcome: there is a bound to
-  // how many names are kept apart.
+  // "action", "add header" counts as action.add_header, "mails" alone as mails. `what` may come from a
+  // peer: of more than 64 names all others count as KIND.others.
   void add(std::string_view kind, std::string_view what = {});
 
   // "answer.proceed=17 mails=18", by name.

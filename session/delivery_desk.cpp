@@ -18,7 +18,7 @@ std::string share(std::size_t delivered, std::size_t recipients) {
   return std::to_string(delivered) + "/" + std::to_string(recipients);
 }
 
-// Why somebody has not got it; or, when all have it, what the server said to the first: Dovecot names its session.
+// Why somebody has not got it; or, when all have it, what the server said about the first: its reply holds Dovecot's session id.
 void append_reply(std::string& log, const recipients::Conclusion& conclusion, const std::vector<lmtp::Outcome>& outcomes) {
   if (!conclusion.worst && outcomes.empty()) return;
   const lmtp::Outcome& outcome = conclusion.worst ? *conclusion.worst : outcomes.front();
@@ -42,7 +42,7 @@ void DeliveryDesk::start(Session& session, std::vector<std::string> recipients, 
   transaction.client = lmtp::ClientInfo{session.client.ip, session.client.helo, {}, session.id + "." + tx.msgid};
   transaction.mail = {tx.decision->header_bytes, tx.message, tx.decision->body_from};
   const auto& [keys, timeout] = *shared_.settings.delivery;
-  // None is due before an earlier one, also after a change of the settings.
+  // Deadlines never decrease with the id, even after a change of the settings.
   const TimePoint before = deliveries_.empty() ? now : deliveries_.rbegin()->second.until;
   const TimePoint reply_by = now + timeout;
   std::string about;

@@ -4,7 +4,8 @@
 //                 │
 //                 └── cancel, orphan ──► take ──► tell_of_orphan   its transaction is gone: a line of the log is written
 //
-// A mail store that was silent rests for a while, and then gets one message at a time until it answers.
+// A mail store that did not answer gets nothing for 5 s (recipients::pause_when_silent), and then one message at a time until it
+// answers.
 #pragma once
 
 #include <cstddef>
@@ -25,7 +26,7 @@ namespace mailbridge::session {
 
 class DeliveryDesk {
  public:
-  // What a driver may need longer than it was given, before it is taken for stuck.
+  // How long after a deadline we still wait for the report of the driver.
   static constexpr Duration grace = std::chrono::seconds(1);
 
   // `shared` must outlive it.
@@ -33,16 +34,17 @@ class DeliveryDesk {
   DeliveryDesk(const DeliveryDesk&) = delete;
   DeliveryDesk& operator=(const DeliveryDesk&) = delete;
 
-  // True if the mail store has not answered a moment ago.
+  // True if nothing should be delivered now: the pause of a mail store that did not answer is not over, or another delivery tries
+  // it.
   bool store_is_silent(TimePoint now) const;
 
-  // The message of the session, with Decision::header_bytes as its header section, is to go to the mail store. Throws
-  // std::bad_alloc, and then it does not go.
+  // Queues a StartDelivery of the session's message, with Decision::header_bytes as its header section. Throws std::bad_alloc
+  // without having done anything.
   void start(Session& session, std::vector<std::string> recipients, TimePoint now);
 
   struct Delivery {
     std::optional<std::uint64_t> session_key;  // none: its transaction is gone
-    std::string about;                         // it, for the log
+    std::string about;                         // its session and msgid, for the log
     std::vector<std::string> recipients;
     lmtp::MarkKeys keys;
     TimePoint started;
@@ -56,14 +58,14 @@ class DeliveryDesk {
     std::string mark = {};     // for the copy that smtpd queues; empty: nobody has the message
     std::size_t delivered = 0;
   };
-  // What it means for its transaction that it ended with these outcomes, one for each recipient, by index. The transaction's log
-  // line tells of it. `server` is for the log.
+  // Turns the outcomes, one for each recipient, by index, into a refusal or a mark, and logs them in the transaction's line.
+  // `server` is for the log.
   Result conclude(Session& session, const Delivery& delivery, const std::vector<lmtp::Outcome>& outcomes, std::string_view server,
                   TimePoint now);
   // The same when its transaction is gone.
   void tell_of_orphan(const Delivery& delivery, const std::vector<lmtp::Outcome>& outcomes, std::string_view server);
 
-  // A delivery past its deadline: the driver is stuck, for it ends a delivery itself. None when there is none.
+  // A delivery past its deadline, which the driver should have ended. None when there is none.
   std::optional<recipients::DeliveryId> late(TimePoint now) const;
   std::optional<TimePoint> next_deadline() const;
 

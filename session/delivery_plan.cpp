@@ -22,7 +22,7 @@ std::unordered_set<std::string> came_back(const Transaction& tx, std::string_vie
   return recipients;
 }
 
-// Recipients who can be delivered to, and marked. smtpd has the others delivered.
+// Recipients who can be delivered to, and marked. The others are left to smtpd's queue.
 std::vector<std::string> deliverable(const Transaction& tx, const std::unordered_set<std::string>& came_back) {
   std::vector<std::string> recipients;
   std::unordered_set<std::string_view> seen;
@@ -42,14 +42,14 @@ bool is_for_others(const Transaction& tx) {
          });
 }
 
-// Why its queued copy cannot be marked.
+// Why the queued copy of the message cannot be marked.
 std::string_view objection_to_mark(const Transaction& tx, const DeliveryPlan& plan) {
   if (is_for_others(tx)) return "recipients";
   if (plan.recipients.empty()) return plan.came_back.empty() ? "addresses" : "loop";
   return lmtp::can_be_marked(tx.decision->header_bytes, tx.msgid) ? "" : "trace";
 }
 
-// Why it should not be delivered now, although its queued copy could be marked.
+// Why the message should not be delivered now, although its queued copy could be marked.
 std::string_view objection_to_delivery(const Transaction& tx, const DeliveryCircumstances& circumstances) {
   if (!circumstances.max_size || tx.client_part.could_be_cut(*circumstances.max_size)) return "size";
   if (circumstances.store_is_silent) return "silence";

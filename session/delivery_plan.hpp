@@ -20,7 +20,7 @@ struct DeliveryPlan {
     refuse,   // each recipient has had it before
   } kind = Kind::queue;
   std::vector<std::string> recipients = {};  // who can be delivered to, and marked; each once
-  std::string_view objection = {};           // to a delivery, as one word for the log; empty: there is none, or none is wanted
+  std::string_view objection = {};  // why it is not delivered now, as one word for the log; empty: it is, or --deliver is off
   std::unordered_set<std::string> came_back = {};  // recipients of whom smtpd would say that the mail has come back to them
 };
 
@@ -31,7 +31,7 @@ struct DeliveryCircumstances {
   bool store_is_silent = false;         // the mail store has not answered a moment ago
 };
 
-// Transaction::decision is there.
+// Transaction::decision must be set.
 DeliveryPlan plan_delivery(const Transaction& tx, const DeliveryCircumstances& circumstances);
 
 // The number of recipients, each address counted once.

@@ -16,7 +16,7 @@ namespace {
 // smtpd takes lines of 65,534 bytes from a client and puts less than 100 in front.
 constexpr std::size_t max_smtpd_line = 128 * 1024;
 constexpr Duration ask_for_size_again = std::chrono::seconds(30);
-// smtpd heeds a backslash between double quotes since then, when it looks for commas between addresses.
+// Since this version smtpd honours a backslash in a quoted string when it splits lists of addresses.
 constexpr smtpd::Version escapes_in_quotes_since{7, 5};
 
 }  // namespace
@@ -43,7 +43,7 @@ void Engine::receive(std::string_view bytes, TimePoint now) {
     const auto hear = [&] { on_line(line, cut, now); };
     within_memory(hear, [&] {
       if (const auto parsed = smtpd::parse_line(line)) transactions_.forget(parsed->session_key);
-      if_memory_allows(hear);  // now of a session that we do not know, so nothing that matters
+      if_memory_allows(hear);  // the session is gone, so this is a line of an unknown one
     });
     transactions_.go_on(now);
   });
@@ -136,7 +136,7 @@ void Engine::on(const smtpd::LinkGreeting& event, const Said& said) {
   if (said.session) said.session->client.mta_name = event.hostname;
 }
 
-// A client that says HELO is not told smtpd's limit of sizes, and neither are we.
+// smtpd tells its limit of sizes in its reply to EHLO alone. After HELO it is not known, and --deliver needs it.
 void Engine::on(const smtpd::LinkIdentify& event, const Said& said) {
   if (!said.session) return;
   said.session->client.helo = event.name;

@@ -1,13 +1,13 @@
 // The filter as a pure machine: bytes of smtpd and results of the driver in, bytes for smtpd and commands for the driver out.
 //
-// Who speaks: smtpd configures, we register; then smtpd reports what happens in each session and asks. We ask to be asked for two
-// things:
-//   data-line   every line of a message, "." last. Answered by lines of ours at any time, exactly one "." at the end. All lines
-//               of a message are held until its verdict, for headers go on top.
-//   commit      after our "."; answered at once, for the verdict is known by then.
+// Who speaks: smtpd configures, we register; then smtpd reports what happens in each session, and asks. We register for two
+// requests:
+//   data-line   every line of a message, "." last. We answer with our own lines whenever we like, ending with exactly one ".".
+//               The message is held back until its verdict, because headers may be added on top.
+//   commit      comes after our "."; answered at once, because the verdict is known by then.
 // and with --verify for a third:
 //   rcpt-to     a recipient, before smtpd looks at it; answered when it is known whether Dovecot has a mailbox for it
-//               (recipients/verifier.hpp), and later in a session, or for a client, that guesses (recipients/tarpit.hpp).
+//               (recipients/verifier.hpp). A session or client that guesses is answered with a delay (recipients/tarpit.hpp).
 // With --deliver a message that is to pass goes to the mail store first (recipients/delivery.hpp): what smtpd gets depends on
 // what came of that.
 //
@@ -19,12 +19,12 @@
 //   Output          what is to be written to smtpd
 //
 // Scans, look-ups and deliveries are named by ids that are never used twice: a result whose transaction is gone is no error. What
-// happens when memory runs out is told in session/memory.hpp: only when there is not even memory to forget a session do the
-// members below throw.
+// happens when memory runs out is told in session/memory.hpp. The members below throw std::bad_alloc only if even forgetting the
+// session fails.
 //
-// Invariants, asserted by tests and fuzzers: each request is answered once, within the scan's deadline as long as tick() is
-// called; nothing of a message follows its "."; no data-line is longer than smtpd::max_dataline; nothing but ids and tokens that
-// smtpd sent is echoed.
+// Invariants, asserted by tests and fuzzers: each request is answered once, and by its deadline as long as tick() is called: that
+// of the scan and of the delivery for a message, that of the look-up for a recipient; nothing of a message follows its "."; no
+// data-line is longer than smtpd::max_dataline; nothing but ids and tokens that smtpd sent is echoed.
 #pragma once
 
 #include <cstddef>
@@ -52,26 +52,26 @@ namespace mailbridge::session {
 
 class Engine {
  public:
-  // `random`: see Verifier.
+  // `random` is the seed of the local parts that Verifier invents.
   explicit Engine(Settings settings, std::uint64_t random = 0);
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
-  // From now on; what waits or is with rspamd keeps its deadline, unless a new one would be earlier.
+  // Replaces the settings. A scan that waits or is under way keeps its deadline, unless the new one is earlier.
   void use(Settings settings);
 
   void receive(std::string_view bytes, TimePoint now);
-  // `server` is for the log; empty when there is but one, or none was reached. What has failed as overload was short of something
-  // here: it waits again while other scans are under way, and is then started once more.
+  // `server` is for the log; empty when there is but one, or none was reached. A failure of kind overload means that this host
+  // lacked something: the scan is queued again if another one is under way, and started again when that ends.
   void scan_finished(ScanId id, const rspamd::ScanResult& result, TimePoint now, std::string_view server = {});
-  // `why` is for the log, when it is unsure. `ours`: see recipients::Found.
+  // `why` is for the log, if `mailbox` is unsure. `ours`: see recipients::Found.
   void lookup_finished(recipients::LookupId id, recipients::Mailbox mailbox, std::string_view why, TimePoint now,
                        bool ours = false);
   // One outcome for each recipient, by index. `server` is for the log.
   void delivery_finished(recipients::DeliveryId id, const std::vector<lmtp::Outcome>& outcomes, std::string_view server,
                          TimePoint now);
 
-  // What is past its deadline is given up, what is due is answered. To be called at next_deadline() or soon after.
+  // Gives up what is past its deadline, and sends the answers whose delay is over. To be called at next_deadline() or soon after.
   void tick(TimePoint now);
   std::optional<TimePoint> next_deadline() const;
 

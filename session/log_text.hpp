@@ -12,10 +12,10 @@ namespace mailbridge::session {
 // Whole milliseconds.
 std::string milliseconds(Duration duration);
 
-// "15.00"; numbers that are no scores stay short in their shortest form.
+// "15.00"; from 1e15 on in the shortest form.
 std::string decimal(double value);
 
-// "NAME(4.00),OTHER(-1.50)": those that count most, five at most.
+// "NAME(4.00),OTHER(-1.50)": the five with the largest absolute scores.
 std::string top_symbols(const std::vector<rspamd::Symbol>& symbols);
 
 }  // namespace mailbridge::session

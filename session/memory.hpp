@@ -1,10 +1,10 @@
-// The one rule for memory that runs out: something is done as a whole or not at all, and what needs no memory is done instead.
+// The one rule for memory that runs out: a step is done completely or not at all, and something that needs no memory replaces it.
 //
 //   what there is no memory for               what is done instead
 //   a session's line, verdict or delivery     the session is forgotten, and its message refused for now: a message with a hole in
 //                                             it must not pass
 //   a line of the log, a counter              nothing
-//   a question about a recipient              nothing: it is answered at its deadline
+//   the result of a look-up                   nothing: the recipient is answered at the deadline
 #pragma once
 
 #include <new>

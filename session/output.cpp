@@ -10,9 +10,9 @@ namespace {
 
 // Enough to fill smtpd's socket; a message being written needs no second copy of itself.
 constexpr std::size_t output_window = 64 * 1024;
-// A larger message lets the others go first after each of these.
+// A larger message lets the others go first after this many bytes.
 constexpr std::size_t output_turn = std::size_t{1024} * 1024;
-// Beyond the window there can be the rest of one line.
+// A line that begins in the window may end beyond it by this much.
 constexpr std::size_t longest_line = 128 * 1024;
 
 }  // namespace
@@ -34,31 +34,31 @@ void Output::message(std::uint64_t session_key, smtpd::Version version, std::str
                      std::string head, std::shared_ptr<const mail::Message> message, std::size_t from) {
   std::string prefix;
   smtpd::append_answer_prefix(prefix, "filter-dataline", smtpd::dialect_of(version), session, token);
-  emissions_.push_back({session_key, std::move(prefix), std::move(head), 0, std::move(message), from});
+  messages_.push_back({session_key, std::move(prefix), std::move(head), 0, std::move(message), from});
 }
 
 void Output::drop(std::uint64_t session_key) {
-  std::erase_if(emissions_, [&](const Emission& emission) { return emission.session_key == session_key; });
+  std::erase_if(messages_, [&](const OutgoingMessage& outgoing) { return outgoing.session_key == session_key; });
 }
 
 std::string_view Output::window(const std::function<void(std::uint64_t, const mail::Message&)>& lost) {
-  while (!emissions_.empty() && has_room()) {
+  while (!messages_.empty() && has_room()) {
     if (out_from_ > 0) {
       out_.erase(0, out_from_);
       out_from_ = 0;
     }
-    Emission& emission = emissions_.front();
-    const std::string_view piece = next_piece(emission);
+    OutgoingMessage& outgoing = messages_.front();
+    const std::string_view piece = next_piece(outgoing);
     if (piece.empty()) {
-      if (emission.message && emission.message->failed()) lost(emission.session_key, *emission.message);
-      end(emission);
-      emissions_.pop_front();
+      if (outgoing.message && outgoing.message->failed()) lost(outgoing.session_key, *outgoing.message);
+      end(outgoing);
+      messages_.pop_front();
       continue;
     }
-    append_lines(emission, piece);
-    if (emission.turn < output_turn) continue;
-    emission.turn = 0;
-    emissions_.splice(emissions_.end(), emissions_, emissions_.begin());
+    append_lines(outgoing, piece);
+    if (outgoing.turn < output_turn) continue;
+    outgoing.turn = 0;
+    messages_.splice(messages_.end(), messages_, messages_.begin());
   }
   return std::string_view(out_).substr(out_from_);
 }
@@ -72,31 +72,31 @@ void Output::written(std::size_t n) {
 
 bool Output::has_room() const { return out_.size() - out_from_ < output_window; }
 
-std::string_view Output::next_piece(const Emission& emission) const {
-  if (emission.head_offset < emission.head.size()) return std::string_view(emission.head).substr(emission.head_offset);
-  return emission.message ? emission.message->from(emission.offset) : std::string_view();
+std::string_view Output::next_piece(const OutgoingMessage& outgoing) const {
+  if (outgoing.head_offset < outgoing.head.size()) return std::string_view(outgoing.head).substr(outgoing.head_offset);
+  return outgoing.message ? outgoing.message->from(outgoing.offset) : std::string_view();
 }
 
-void Output::append_lines(Emission& emission, std::string_view piece) {
-  std::size_t& offset = emission.head_offset < emission.head.size() ? emission.head_offset : emission.offset;
+void Output::append_lines(OutgoingMessage& outgoing, std::string_view piece) {
+  std::size_t& offset = outgoing.head_offset < outgoing.head.size() ? outgoing.head_offset : outgoing.offset;
   const std::size_t before = offset;
   while (!piece.empty() && has_room()) {
     const std::size_t lf = piece.find('\n');
-    out_.reserve(out_.size() + emission.prefix.size() + lf + 2);
+    out_.reserve(out_.size() + outgoing.prefix.size() + lf + 2);
     const std::string_view line = piece.substr(0, lf - 1);
-    out_ += emission.prefix;
+    out_ += outgoing.prefix;
     if (needs_dot(line)) out_ += '.';
     out_ += line;
     out_ += '\n';
     offset += lf + 1;
     piece.remove_prefix(lf + 1);
   }
-  emission.turn += offset - before;
+  outgoing.turn += offset - before;
 }
 
-void Output::end(const Emission& emission) {
-  out_.reserve(out_.size() + emission.prefix.size() + 2);
-  out_ += emission.prefix;
+void Output::end(const OutgoingMessage& outgoing) {
+  out_.reserve(out_.size() + outgoing.prefix.size() + 2);
+  out_ += outgoing.prefix;
   out_ += ".\n";
 }
 

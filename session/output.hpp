@@ -32,7 +32,7 @@ class Output {
   void message(std::uint64_t session_key, smtpd::Version version, std::string_view session, std::string_view token,
                std::string head, std::shared_ptr<const mail::Message> message, std::size_t from);
 
-  // What is left of the session's message does not leave any more.
+  // Drops what is not written yet of the session's message.
   void drop(std::uint64_t session_key);
 
   // What is to be written next; empty when there is nothing. Valid until the next call of any other member. `lost` is told of a
@@ -42,24 +42,24 @@ class Output {
   void written(std::size_t n);
 
  private:
-  struct Emission {
+  struct OutgoingMessage {
     std::uint64_t session_key;
     std::string prefix;  // of each line
     std::string head;
     std::size_t head_offset;
     std::shared_ptr<const mail::Message> message;
     std::size_t offset;
-    std::size_t turn = 0;  // bytes since others had theirs
+    std::size_t turn = 0;  // bytes written in this turn
   };
 
-  std::string_view next_piece(const Emission& emission) const;
+  std::string_view next_piece(const OutgoingMessage& outgoing) const;
   bool has_room() const;
-  void append_lines(Emission& emission, std::string_view piece);
-  void end(const Emission& emission);
+  void append_lines(OutgoingMessage& outgoing, std::string_view piece);
+  void end(const OutgoingMessage& outgoing);
 
   std::string out_;
   std::size_t out_from_ = 0;  // what is before has been written
-  std::list<Emission> emissions_;
+  std::list<OutgoingMessage> messages_;
 };
 
 }  // namespace mailbridge::session

@@ -23,12 +23,12 @@ constexpr std::string_view no_room_for_good = "552 5.2.2 The mailbox has no room
 constexpr std::string_view unverified = "451 4.3.0 The recipient could not be verified, try again later";
 constexpr std::string_view guessing = "421 4.7.0 Too many unknown recipients";
 
-// The slowest answer to RCPT. Clients wait for 5 minutes (RFC 5321 4.5.3.2.3).
+// The longest delay of an answer to RCPT. Clients wait for 5 minutes (RFC 5321 4.5.3.2.3).
 constexpr Duration slowest = std::chrono::seconds(10);
 // The postmaster may be an alias, of which Dovecot knows nothing, and must be accepted (RFC 5321 4.5.1).
 bool is_postmaster(std::string_view address) { return iequals(address.substr(0, address.rfind('@')), "postmaster"); }
 
-// True if normalising leaves out nothing of the address but a source route: then Dovecot is asked about what smtpd sees.
+// True if the address that Dovecot would be asked about is the one that smtpd uses: nothing but a source route is left out.
 bool is_plain(std::string_view text) {
   const std::size_t colon = text.substr(0, text.rfind('@')).find(':');
   if (colon != std::string_view::npos) text.remove_prefix(colon + 1);
@@ -128,7 +128,8 @@ std::optional<RecipientDesk::Room> RecipientDesk::next(TimePoint now) {
   return std::nullopt;
 }
 
-// It is known now whether Dovecot has a mailbox for the recipient. A guesser's answer is put off, as far as memory allows.
+// It is known now whether Dovecot has a mailbox for the recipient. A client that guesses is answered with a delay, if memory
+// allows.
 void RecipientDesk::verified(QuestionId id, std::optional<Mailbox> mailbox, TimePoint now) {
   Question& question = questions_.at(id);
   question.mailbox = mailbox;

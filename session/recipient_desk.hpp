@@ -33,7 +33,7 @@ class RecipientDesk {
   RecipientDesk(const RecipientDesk&) = delete;
   RecipientDesk& operator=(const RecipientDesk&) = delete;
 
-  // The settings are others. What is known stays.
+  // Takes over settings that have changed. What is known of recipients stays.
   void use();
 
   // smtpd asks about a recipient. Throws std::bad_alloc, and then the question was not taken.
@@ -51,7 +51,7 @@ class RecipientDesk {
   void lookup_finished(recipients::LookupId id, recipients::Mailbox mailbox, std::string_view why, TimePoint now, bool ours);
   // What is past its deadline is given up.
   void tick(TimePoint now);
-  // Answers what was slowed until now.
+  // Sends the answers whose delay is over.
   void answer_slowed(TimePoint now);
   std::optional<TimePoint> next_deadline() const;
 
@@ -60,8 +60,8 @@ class RecipientDesk {
     std::string address;
     recipients::Mailbox mailbox;
   };
-  // Gives smtpd and the driver what there is for them by now. Returns what is known about room for a message, whose session is
-  // there. To be called after each of the above, until it returns none.
+  // Queues the answers and commands that are ready. Returns the next answer about room for a message; its session is there. To be
+  // called after each of the above, until it returns none.
   std::optional<Room> next(TimePoint now);
 
  private:
@@ -93,14 +93,14 @@ class RecipientDesk {
   recipients::Tarpit tarpit_;
   recipients::QuestionId next_id_ = 1;
   std::map<recipients::QuestionId, Question> questions_;
-  std::set<std::pair<TimePoint, recipients::QuestionId>> slowed_;  // those of questions_ that are only to be answered
+  std::set<std::pair<TimePoint, recipients::QuestionId>> slowed_;  // those whose answer is known, and is delayed
   std::map<recipients::QuestionId, RoomQuestion> rooms_;
 };
 
-// Of one session so many refused recipients have a line of the log each; the others are one line together, when the session ends.
+// So many refused recipients of a session are logged one by one. The others are summed up when the session ends.
 inline constexpr std::size_t refusals_logged = 20;
 
-// The refusal of a message for which none of its recipients has room. `for_good`: none of them will have.
+// The refusal of a message for which none of its recipients has room. `for_good`: 5xx instead of 4xx.
 std::string_view no_room(bool for_good);
 
 }  // namespace mailbridge::session

@@ -22,7 +22,7 @@ namespace mailbridge::session {
 
 class ScanDesk {
  public:
-  // What a driver may need longer than it was given, before it is taken for stuck.
+  // How long after a deadline we still wait for the report of the driver.
   static constexpr Duration grace = std::chrono::seconds(1);
 
   // From now on. What waits or is under way keeps its deadline, unless the new one would be earlier.
@@ -51,8 +51,8 @@ class ScanDesk {
 
   enum class PutBack {
     refused,     // there is no other scan whose end could be waited for
-    first_time,  // of this scan
-    again,
+    first_time,  // this scan was put back for the first time
+    again,       // it was put back before
   };
   // A scan under way could not begin, for this host lacks something. It waits again, with the next turn and its old deadline.
   PutBack put_back(ScanId id, const std::string& client);
@@ -64,8 +64,8 @@ class ScanDesk {
   // The session of a scan that is under way; none when it is not.
   std::optional<std::uint64_t> under_way(ScanId id) const;
 
-  // A scan that has waited until its deadline; and one of which the driver has told nothing until a second after it. The caller
-  // drops it.
+  // A scan that has waited until its deadline; and one under way without a report until its deadline and the grace are over. The
+  // caller drops it.
   std::optional<Owned> late_waiting(TimePoint now) const;
   std::optional<Owned> late_under_way(TimePoint now) const;
   std::optional<TimePoint> next_deadline() const;

@@ -1,10 +1,11 @@
-// Which scan may begin: so many at once, and of those that wait the clients take turns, each with its oldest first. So a client
-// with a thousand sessions waits for itself. When too many wait, the newest of the client with the most has to go.
+// Which scan may begin. At most `max_running` are under way at once. Waiting scans are kept by client: the clients take turns,
+// each with its oldest scan first, so a client with a thousand sessions waits for itself. When too many wait, the newest scan of
+// the client with the most is dropped.
 //
-// A scan that could not begin for the lack of something of ours is put back, and then no more run than those that could. Their
-// number grows again by one when as many have ended.
+// If this host lacked something for a scan, the scan is put back, and the limit falls to the number that is under way. It grows
+// by one again whenever as many scans have ended.
 //
-// Whoever left its turn is to call next() until it is empty.
+// After ended(), put_back() and remove(): call next() until it returns none.
 #pragma once
 
 #include <algorithm>
@@ -26,7 +27,7 @@ class ScanQueue {
  public:
   ScanQueue(std::size_t max_running, std::size_t max_waiting) { set_limits(max_running, max_waiting); }
 
-  // What runs or waits already stays.
+  // What is under way or waits already stays.
   void set_limits(std::size_t max_running, std::size_t max_waiting) {
     max_running_ = running_at_once_ = max_running;
     max_waiting_ = max_waiting;
@@ -35,12 +36,12 @@ class ScanQueue {
   std::size_t running() const { return running_; }
   std::size_t waiting() const { return waiting_; }
 
-  // It waits now. The scan that had to go for it, if one had to: perhaps this one itself. Ids grow.
+  // Queues a scan. Returns the one that is dropped for it, perhaps itself. Ids must ascend.
   std::optional<ScanId> add(ScanId id, const std::string& client) {
     const bool full = running_ >= running_at_once_ && waiting_ >= max_waiting_;
-    const auto mine = std::find_if(lines_.begin(), lines_.end(), [&](const Line& line) { return line.client == client; });
-    const auto longest = std::max_element(lines_.begin(), lines_.end(),
-                                          [](const Line& a, const Line& b) { return a.scans.size() < b.scans.size(); });
+    const auto mine = std::find_if(lines_.begin(), lines_.end(), [&](const ClientQueue& line) { return line.client == client; });
+    const auto longest = std::max_element(
+        lines_.begin(), lines_.end(), [](const ClientQueue& a, const ClientQueue& b) { return a.scans.size() < b.scans.size(); });
     const std::size_t length = mine == lines_.end() ? 0 : mine->scans.size();
     if (full && (longest == lines_.end() || longest->scans.size() <= length + 1)) return id;
     if (mine == lines_.end()) lines_.push_back({client, {id}});
@@ -74,7 +75,7 @@ class ScanQueue {
 
   // One that ran could not begin after all. It waits again, and has the next turn.
   void put_back(ScanId id, const std::string& client) {
-    const auto mine = std::find_if(lines_.begin(), lines_.end(), [&](const Line& line) { return line.client == client; });
+    const auto mine = std::find_if(lines_.begin(), lines_.end(), [&](const ClientQueue& line) { return line.client == client; });
     if (mine == lines_.end()) lines_.push_front({client, {id}});
     else mine->scans.insert(id), lines_.splice(lines_.begin(), lines_, mine);
     ++waiting_;
@@ -83,18 +84,19 @@ class ScanQueue {
     ended_ = 0;
   }
 
-  // It does not want to wait any more; nothing happens when it does not.
+  // Removes a scan that waits; of another one nothing happens.
   void remove(ScanId id) {
-    const auto line = std::find_if(lines_.begin(), lines_.end(), [&](const Line& each) { return each.scans.contains(id); });
+    const auto line =
+        std::find_if(lines_.begin(), lines_.end(), [&](const ClientQueue& each) { return each.scans.contains(id); });
     if (line != lines_.end()) take_from(line, id);
   }
 
  private:
-  struct Line {
+  struct ClientQueue {
     std::string client;
     std::set<ScanId> scans;  // never empty
   };
-  void take_from(std::list<Line>::iterator line, ScanId id) {
+  void take_from(std::list<ClientQueue>::iterator line, ScanId id) {
     line->scans.erase(id);
     if (line->scans.empty()) lines_.erase(line);
     --waiting_;
@@ -102,11 +104,11 @@ class ScanQueue {
 
   std::size_t max_running_ = 0;
   std::size_t max_waiting_ = 0;
-  std::size_t running_at_once_ = 0;  // max_running_, or less for the time being
-  std::size_t ended_ = 0;            // since that changed
+  std::size_t running_at_once_ = 0;  // the limit: max_running_, or less for the time being
+  std::size_t ended_ = 0;            // since the limit last changed
   std::size_t running_ = 0;
   std::size_t waiting_ = 0;
-  std::list<Line> lines_;  // the next turn is the first one's
+  std::list<ClientQueue> lines_;  // the next turn is the first one's
 };
 
 }  // namespace mailbridge::session

@@ -1,9 +1,9 @@
 // What is known of an SMTP session and of its transaction.
 //
-// A transaction is in one of six phases. The table has the next phase after each event; where there is none, nothing happens, or
-// smtpd does not say that then.
+// A transaction is in one of six phases. The table has the next phase after each event. An empty cell: nothing happens, or smtpd
+// never sends this event then.
 //
-//   event:     data-line   "."    scan ended       room known         delivery ended   commit        reset, rollback, disconnect
+//   event:     data-line   "."    scan ended       room known         delivery ended   commit        end of the transaction ***
 //   phase
 //   envelope   data        scan                                                        answered *    envelope
 //   data       data        scan                                                        answered *    envelope
@@ -15,6 +15,7 @@
 //
 //    *  refused for now: smtpd asks for its commit only after our ".", so this is not to be expected
 //   **  when none of the recipients has room for it
+//  ***  reported by tx-commit, tx-rollback and tx-reset, and by what begins anew: tx-begin, link-connect, link-disconnect
 //
 // A phase in which there is nothing to wait for ends at once: a message that is not scanned leaves `scan` as it enters it, one
 // about whose room nobody is asked leaves `room`.
@@ -66,22 +67,22 @@ struct Transaction {
   std::string sender;
   std::vector<std::string> recipients;       // that smtpd has accepted
   std::size_t announced = 0;                 // bytes of the message, as the client says; 0 when it does not say
-  std::size_t envelopes = 0;                 // that smtpd has made of the next recipient so far
+  std::size_t envelopes = 0;                 // tx-envelope reports since the last tx-rcpt
   bool expanded = false;                     // smtpd has made several envelopes of one recipient
   std::unordered_set<std::string> verified;  // who has a mailbox that takes the message, accepted by smtpd or not
   std::size_t unverified = 0;                // recipients in verified domains of whom nobody could tell
   std::unordered_set<std::string> full;      // recipients whose mailbox has no room for what has come
   bool full_for_now = false;                 // at least one of these only for now
-  std::size_t asked_for_room = 0;            // recipients of whom it is not known yet
+  std::size_t asked_for_room = 0;            // questions about room that have no answer yet
   std::string data_token;
   std::shared_ptr<mail::Message> message;  // while lines come and until it is answered
   std::size_t size = 0;                    // in bytes, with CRLF
   policy::ClientPart client_part;
-  std::size_t longest = 0;                   // of the lines, in bytes, as they leave
-  std::string_view unfit;                    // the refusal of a message that is not even scanned; empty: it is fit
+  std::size_t longest = 0;                   // line in bytes, as it leaves
+  std::string_view unfit;                    // why it is refused without a scan; empty: nothing speaks against it
   std::optional<ScanId> scan;                // that waits or is under way
-  std::optional<TimePoint> scan_wanted;      // since then
-  std::optional<policy::Decision> decision;  // to let it pass; from `room` on
+  std::optional<TimePoint> scan_wanted;      // when it was queued first
+  std::optional<policy::Decision> decision;  // how it is accepted; from `room` on
   std::optional<recipients::DeliveryId> delivery;
   std::size_t delivered = 0;  // recipients that have it already
   policy::Enforcement enforcement = policy::Enforcement::all;
@@ -102,13 +103,13 @@ struct Session {
   std::uint64_t key = 0;
   std::string id;  // as smtpd writes it
   smtpd::Version version;
-  mail::Envelope client;   // the client's part only
-  std::string listener;    // as link-connect names it
-  bool completed = false;  // smtpd adds Date and Message-ID
-  std::size_t announced = 0;
-  std::size_t unknown = 0;    // recipients so far
-  std::size_t refused = 0;    // recipients so far
-  std::string left_to_smtpd;  // the last unknown recipient that was
+  mail::Envelope client;      // the client's part only
+  std::string listener;       // as link-connect names it
+  bool completed = false;     // smtpd adds a missing Date and Message-ID on this listener
+  std::size_t announced = 0;  // SIZE= of the last MAIL, in bytes
+  std::size_t unknown = 0;    // recipients in this session
+  std::size_t refused = 0;    // recipients in this session
+  std::string left_to_smtpd;  // the last unknown recipient that we did not refuse
   Transaction tx;
 };
 

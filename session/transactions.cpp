@@ -15,9 +15,9 @@
 namespace mailbridge::session {
 namespace {
 
-// Far beyond what mail has; smtpd itself bounds a field, not the section.
+// No real header section is that large; smtpd itself limits a field, not the section.
 constexpr std::size_t max_head = std::size_t{4} * 1024 * 1024;
-// A body that rspamd rewrites may get another encoding or a footer: it may be twice as large as the message, and this.
+// A body that rspamd rewrites may get another encoding or a footer: it may have twice the size of the message plus this.
 constexpr std::size_t rewriting_slack = std::size_t{1024} * 1024;
 
 constexpr auto overload = rspamd::ScanFailure::Kind::overload;
@@ -67,7 +67,7 @@ void Transactions::data_line(Session& session, const smtpd::DataLine& event, boo
   give_up(tx, no_storage);
 }
 
-// The memory and the file of the message are free at once. The rest of it is not kept.
+// The message will be refused at its ".". Its memory and its file are free at once, and the lines that still come are ignored.
 void Transactions::give_up(Transaction& tx, std::string_view refusal) const {
   tx.unfit = refusal;
   tx.message.reset();
@@ -135,7 +135,7 @@ void Transactions::examine(Session& session, TimePoint now) {
     without_scan("empty");
     return pass_unscanned(session, now);
   }
-  // smtpd is about to refuse it. So do we: should it be complete after all, it must pass neither unscanned nor empty.
+  // smtpd has probably kept lines to itself, and is about to refuse it. So do we: if that is wrong, it would pass unscanned.
   if (max_size && tx.client_part.may_be_cut(*max_size)) {
     without_scan("cut-off");
     return refuse(session, cut_off);
@@ -150,7 +150,7 @@ void Transactions::examine(Session& session, TimePoint now) {
   want_scan(session, now);
 }
 
-// The header section becomes what smtpd will make of it, before the scan: rspamd sees, and signs, what leaves.
+// Makes those changes to the header section that smtpd makes after its filters: rspamd then scans, and signs, what really leaves.
 void Transactions::complete(Session& session) const {
   Transaction& tx = session.tx;
   if (!tx.message || (!session.completed && session.client.user.empty())) return;
@@ -160,7 +160,7 @@ void Transactions::complete(Session& session) const {
   tx.size = tx.message->size();
 }
 
-// The header section as smtpd will have it; none when that is no other.
+// The header section as smtpd will make it; none if smtpd changes nothing.
 std::optional<std::string> Transactions::as_submitted(const Session& session, std::string_view head) const {
   const mail::Envelope& client = session.client;
   const std::string& msgid = session.tx.msgid;
@@ -217,7 +217,7 @@ void Transactions::start_scan(Session& session, const ScanDesk::Turn& turn, Time
       StartScan{turn.id, std::move(request.headers), tx.message, turn.until, std::move(rewritten_bounds)});
 }
 
-// True if a scan that could not begin can wait for another one to end.
+// Puts a scan that could not begin back into the queue. False if no other scan is under way whose end could be waited for.
 bool Transactions::wait_again(Session& session, ScanId id, std::string_view why) {
   ScanDesk::PutBack put_back = ScanDesk::PutBack::refused;
   if_memory_allows([&] { put_back = scans_.put_back(id, session.client.ip); });
@@ -299,7 +299,7 @@ void Transactions::pass_unscanned(Session& session, TimePoint now) {
   pass(session, policy::pass_unscanned(session.tx.message->head(), own_names(shared_, session)), now);
 }
 
-// The message is to pass.
+// The message is accepted, as far as its verdict goes: room in the mailboxes and delivery are still open.
 void Transactions::pass(Session& session, policy::Decision decision, TimePoint now) {
   Transaction& tx = session.tx;
   if (!decision.not_said.empty()) append_field(tx.log, "instead_of", decision.not_said);
@@ -442,7 +442,7 @@ void Transactions::log_end(Transaction& tx, std::string_view became) {
   shared_.note(tx.log_level, std::move(tx.log));
 }
 
-// The memory ran out when all lines of the message had come.
+// The memory ran out after the end of the message: smtpd gets the "." that it waits for, and the session is forgotten.
 void Transactions::abandon(Session& session) {
   session.tx.message.reset();
   shared_.output.answer("filter-dataline", session.version, session.id, session.tx.data_token, ".");
@@ -459,7 +459,7 @@ void Transactions::forget(std::uint64_t session_key) {
   const std::string id = std::move(session->second.id);
   shared_.sessions.erase(session);
   const bool rspamd_has_it = scan && scans_.drop(*scan);
-  if_memory_allows([&] {  // without the commands they end by themselves
+  if_memory_allows([&] {  // without these commands scan and delivery end at their own deadlines
     if (rspamd_has_it) shared_.commands.emplace_back(CancelScan{*scan});
     if (delivery) shared_.commands.emplace_back(recipients::CancelDelivery{*delivery});
     shared_.note(Level::error, "session=" + id + " is given up: out of memory");

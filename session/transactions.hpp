@@ -23,7 +23,7 @@ namespace mailbridge::session {
 
 class Transactions {
  public:
-  // All must outlive it.
+  // All four must outlive this.
   Transactions(Shared& shared, ScanDesk& scans, RecipientDesk& recipients, DeliveryDesk& deliveries)
       : shared_(shared), scans_(scans), recipients_(recipients), deliveries_(deliveries) {}
   Transactions(const Transactions&) = delete;
@@ -33,7 +33,7 @@ class Transactions {
   void data_line(Session& session, const smtpd::DataLine& event, bool cut, TimePoint now);
   // What smtpd is to tell the client: a refusal, or nothing when it may proceed.
   std::string_view commit(Session& session);
-  // `became`: "committed", "rolled-back", "reset", …, for the log. The session has a new transaction then.
+  // `became`: "committed", "rolled-back", "reset", …, for the log. Writes the line of the log, and begins an empty transaction.
   void end(Session& session, std::string_view became);
 
   // ---- what the driver says: see Engine
@@ -41,7 +41,8 @@ class Transactions {
   void delivery_finished(recipients::DeliveryId id, const std::vector<lmtp::Outcome>& outcomes, std::string_view server,
                          TimePoint now);
 
-  // Takes what RecipientDesk knows, and begins scans that may begin. To be called after every other call.
+  // Takes what RecipientDesk knows, and begins scans that may begin. To be called after each line of smtpd, each look-up and each
+  // scan that has ended.
   void go_on(TimePoint now);
   // Gives up what is past its deadline.
   void tick(TimePoint now);
@@ -49,7 +50,7 @@ class Transactions {
   // A message on its way back could not be read to its end.
   void lost(std::uint64_t session_key, const mail::Message& message);
 
-  // There is no memory for the session, so nothing is known of it from now on. What is on its way to smtpd stays.
+  // There is no memory for the session, so nothing is known of it from now on. Lines that wait to be written to smtpd stay.
   void forget(std::uint64_t session_key);
 
  private:

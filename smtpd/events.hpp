@@ -1,7 +1,7 @@
-// What smtpd tells a filter and asks of it (smtpd-filters(7)): one table of events, with how each is read and when we register
-// for it.
+// What smtpd tells a filter and asks of it (smtpd-filters(7)). The table in events.cpp has each event, how it is read, and when
+// we register for it.
 //
-// Views point into the line. Fields are never escaped; only the last one may hold '|'.
+// Views point into the line. Fields are not escaped. One field of an event may hold '|'; events.cpp knows which.
 #pragma once
 
 #include <compare>
@@ -36,7 +36,8 @@ struct LinkGreeting {
   std::string_view hostname;
 };
 struct LinkIdentify {
-  std::string_view method, name;  // HELO or EHLO
+  std::string_view method;  // HELO or EHLO
+  std::string_view name;
 };
 struct LinkTls {
   std::string_view version, cipher;
@@ -80,9 +81,10 @@ struct Commit {
 struct RcptTo {
   std::string_view token, address;  // what stands between '<' and '>'
 };
+// A phase that we have not registered for.
 struct OtherRequest {
   std::string_view phase, token;
-};  // a phase that we have not registered for
+};
 
 struct Config {
   std::string_view key, value;
@@ -98,7 +100,8 @@ Event read_report(std::string_view name, std::string_view rest, const Dialect& d
 // A request by its phase, from what follows the session id. Nothing when the token is missing or is no hexadecimal number.
 std::optional<Event> read_request(std::string_view phase, std::string_view rest);
 
-// The lines that register for all events we use, "register|ready" last. `recipients`: also for those about recipients.
+// The lines that register for all events we use, "register|ready" last. `recipients`: tx-envelope, protocol-client
+// and rcpt-to as well.
 void append_registrations(std::string& out, bool recipients);
 
 // "7.8.0", "6.8.0p2-portable", as config|smtpd-version has it. False when that is no version.

@@ -4,7 +4,7 @@
 //   report|VERSION|SEC.USEC|SUBSYSTEM|EVENT|SESSION[|…]
 //   filter|VERSION|SEC.USEC|SUBSYSTEM|PHASE|SESSION|TOKEN|…
 //
-// Fields are never escaped; only the last one may hold '|'. Views point into the line.
+// Fields are not escaped, and one of them may hold '|' (smtpd/events.hpp). Views point into the line.
 #pragma once
 
 #include <cstddef>
@@ -56,7 +56,7 @@ class RepeatedDataLine {
   std::uint64_t session_key_ = 0;
 };
 
-// The most bytes that the last field of a filter-dataline may hold. With one byte more smtpd's lookup process spins for ever: its
+// The most bytes that the last field of a filter-dataline may hold. With one byte more smtpd's process lka spins for ever: its
 // input buffer has 65,536 bytes, and the prefix up to 50.
 inline constexpr std::size_t max_dataline = 65485;
 // smtpd before protocol 0.7 cuts each line that we send to this many bytes.

@@ -16,7 +16,7 @@ bool is_local(std::string_view src);
 std::string client_ip(std::string_view src);
 
 // True if smtpd adds a missing Date and Message-ID to what comes in on this listener (smtp_session.c, RFC5322_END_OF_HEADERS):
-// the local socket, a loopback address, and port 587, where a mistake kept versions before 7.4 from it. `dest` is the address
+// the local socket, a loopback address, and port 587, where versions before 7.4 fail to, by a bug. `dest` is the address
 // that the listener was given: 0.0.0.0 takes local connections, too, but is no loopback address.
 bool completes(std::string_view dest);
 

@@ -72,7 +72,7 @@ std::string host_name() {
   return sane ? name : "localhost";
 }
 
-// Bytes, or the end of the connection, since the last transaction.
+// True if the server has sent bytes, or has closed the connection, since the last transaction.
 bool has_spoken(net::Stream& stream) {
   char byte;
   asio::error_code error;

@@ -67,14 +67,14 @@ class LmtpClient {
   LmtpClient(const asio::any_io_executor& executor, const std::vector<Endpoint>& endpoints, Settings settings);
 
   // One transaction: over `kept`, and over a new connection when that is dead or null. Transaction::starttls is set here, and
-  // Transaction::helo when it is empty. This and `hooks` must outlive it; destroying the awaiting coroutine's context ends it.
+  // Transaction::helo when it is empty. This and `hooks` must outlive it; destroying the io_context destroys the coroutine.
   asio::awaitable<Result> transact(lmtp::Transaction transaction, lmtp::Patience patience, const Hooks& hooks,
                                    std::unique_ptr<Connection> kept = {});
 
   // Sends QUIT, before the caller closes the connection.
   static void quit(Connection& connection);
 
-  // Names can get other addresses at any time. True if a server has a name.
+  // Looks up the servers' names again, which can get other addresses at any time. True if a server is given by name.
   bool look_up_names();
 
  private:

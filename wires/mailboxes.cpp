@@ -20,7 +20,6 @@ namespace {
 
 // Recipients of one transaction. Dovecot looks them up one after the other, and the first waits for the last.
 constexpr std::size_t max_batch = 50;
-constexpr Duration names_are_kept = std::chrono::minutes(1);  // a name can get another address at any time
 
 void log_change(const std::string& server, std::string_view why) {
   std::string line;
@@ -60,7 +59,7 @@ class Mailboxes::Backend : public std::enable_shared_from_this<Backend<T>> {
   using Queue = recipients::StoreQueue<T>;
   using Work = typename Queue::Work;
 
-  // Carries it out, answers, and calls end().
+  // Does the work, answers, and calls end().
   virtual asio::awaitable<void> serve(Work work) = 0;
   // Before the connection is closed.
   virtual void quit(T&) {}
@@ -82,7 +81,7 @@ class Mailboxes::Backend : public std::enable_shared_from_this<Backend<T>> {
       try {
         for (const recipients::Unserved& unserved : queue_.take_unserved()) answer(unserved);
         if (work) spawn(std::move(*work));
-      } catch (...) {  // no memory: who is not answered gives up by himself
+      } catch (...) {  // no memory: the engine gives up unanswered work at its deadline
         if (turn) queue_.abandon(*turn);
         throw;
       }
@@ -141,7 +140,7 @@ class Mailboxes::LmtpBackend : public Backend<LmtpClient::Connection> {
 
   void keep_names_fresh() {
     if (!client_.look_up_names()) return;
-    names_due_.expires_after(names_are_kept);
+    names_due_.expires_after(net::names_are_kept);
     names_due_.async_wait([self = weak_from_this()](const asio::error_code& error) {
       if (const auto backend = self.lock(); backend && !error) static_cast<LmtpBackend&>(*backend).keep_names_fresh();
     });

@@ -26,7 +26,7 @@ namespace mailbridge::wires {
 class Mailboxes {
  public:
   struct Hooks {
-    std::function<TimePoint()> now;  // the time that the hooks below are given: a recording has coarser time than Clock
+    std::function<TimePoint()> now;  // the time that the hooks below are given: in whole milliseconds, as recordings have it
     std::function<void(recipients::LookupId, const recipients::Found&, TimePoint)> found;
     // One outcome for each recipient, in their order. `server` gave them; empty when none was tried.
     std::function<void(recipients::DeliveryId, const std::vector<lmtp::Outcome>&, std::string_view server, TimePoint)> delivered;
@@ -40,16 +40,16 @@ class Mailboxes {
     bool operator==(const Settings&) const = default;
   };
 
-  // This must outlive the run of `io`.
+  // Must live as long as `io` runs.
   Mailboxes(asio::io_context& io, Settings settings, Hooks hooks);
 
   // From now on. When the settings differ, what is under way or waits is still served by the old ones.
   void use(Settings settings);
 
-  // Each is answered once, by a hook: perhaps before start() returns, and a look-up perhaps later than it wants.
+  // Each is answered once, by a hook: perhaps before start() returns, and a look-up perhaps after its deadline.
   void start(recipients::StartLookup lookup);
   void start(recipients::StartDelivery delivery);
-  // The delivery's dot does not leave any more, unless it has left.
+  // Keeps the delivery's dot back, unless it has left already.
   void cancel(recipients::DeliveryId id) { open_.cancel(id); }
 
  private:

@@ -32,7 +32,7 @@ class RspamdClient {
  public:
   // The same for all servers.
   struct Settings {
-    Duration connect_timeout = std::chrono::seconds(3);
+    Duration connect_timeout{};
     Duration ping_timeout = std::chrono::seconds(5);  // connecting included: a worker answers /ping between two scans
     bool compress = false;                            // what is scanned
     std::shared_ptr<const net::TlsContext> tls = {};  // null when no server wants TLS
@@ -44,12 +44,13 @@ class RspamdClient {
   struct Hooks {
     // A server has gone down, or has come up again.
     std::function<void(const std::string& server, const rspamd::ScanAttempts::Change&)> changed = {};
-    // An attempt has ended: upstreams().next_probe() may be another one.
+    // An attempt has ended: upstreams().next_probe() may have changed.
     std::function<void()> attempted = {};
     std::function<double()> random = {};  // from 0 up to 1, for the length of pauses; empty: they are not varied
   };
 
-  // What crosses the wire during a scan, for a recording (docs/transcripts.md): '>' '<' '!' '@'.
+  // What crosses the wire during a scan, for a recording (docs/transcripts.md): '>' received, '<' sent, '!' the ending,
+  // '@' the server that is tried.
   using Watch = std::function<void(char direction, std::string_view bytes)>;
 
   struct Scanned {
@@ -63,15 +64,16 @@ class RspamdClient {
                Hooks hooks);
 
   bool serves(const std::vector<rspamd::Upstream>& upstreams) const;
-  // For what begins from now on.
+  // Settings of scans and pings that begin later.
   void use(Settings settings) { settings_ = std::move(settings); }
 
-  // The coroutines below need this until they end. Destroying the awaiting coroutine's context ends them.
+  // The coroutines below need this until they end. Destroying the io_context destroys
+  // them.
 
   // None when it was cancelled. `watch` may be empty.
   asio::awaitable<std::optional<Scanned>> scan(rspamd::StartScan job, Watch watch = {});
 
-  // Why no mail should be sent to a server, a number of `upstreams`; empty when nothing speaks against it. For --check.
+  // Why no mail should be sent to a server, an index of `upstreams`; empty when nothing speaks against it. For --check.
   asio::awaitable<std::string> fault_of(std::size_t server);
 
   // Asks a server that Upstreams::take_probe() named, and tells Upstreams what came of it.
@@ -80,7 +82,7 @@ class RspamdClient {
   std::size_t size() const { return servers_.size(); }
   rspamd::Upstreams& upstreams() { return upstreams_; }
 
-  // Names can get other addresses at any time. True if a server has a name.
+  // Looks up the servers' names again, which can get other addresses at any time. True if a server is given by name.
   bool look_up_names();
 
  private:

@@ -15,9 +15,6 @@
 namespace mailbridge::wires {
 namespace {
 
-// A name can get another address at any time.
-constexpr Duration names_are_kept = std::chrono::minutes(1);
-
 void log_change(const std::string& server, const rspamd::ScanAttempts::Change& change) {
   std::string line;
   append_field(line, "rspamd", server);
@@ -28,7 +25,7 @@ void log_change(const std::string& server, const rspamd::ScanAttempts::Change& c
 
 }  // namespace
 
-// Scans, probes and timers hold it.
+// The servers of one configuration. Scans, probes and timers that began with it share it.
 struct Scanner::Upstreams {
   Upstreams(asio::io_context& io, const std::vector<rspamd::Upstream>& upstreams, RspamdClient::Settings settings,
             RspamdClient::Hooks hooks)
@@ -50,7 +47,7 @@ Scanner::Scanner(asio::io_context& io, const std::vector<rspamd::Upstream>& upst
 void Scanner::use(const std::vector<rspamd::Upstream>& upstreams, RspamdClient::Settings settings) {
   if (upstreams_ && upstreams_->client.serves(upstreams)) return upstreams_->client.use(std::move(settings));
   const auto random = [this] { return std::uniform_real_distribution<double>(0, 1)(random_); };
-  // Scans of an earlier configuration do not wake this one's timer, but look at it in vain.
+  // A scan of an earlier configuration calls this as well, which does no harm.
   const auto attempted = [this] { await_probe(upstreams_); };
   upstreams_ =
       std::make_shared<Upstreams>(io_, upstreams, std::move(settings), RspamdClient::Hooks{log_change, attempted, random});
@@ -113,7 +110,7 @@ void Scanner::await_probe(const UpstreamsPtr& upstreams) {
 
 void Scanner::await_names(const UpstreamsPtr& upstreams) {
   if (!upstreams->client.look_up_names()) return;
-  upstreams->names_due.expires_after(names_are_kept);
+  upstreams->names_due.expires_after(net::names_are_kept);
   upstreams->names_due.async_wait([this, upstreams](const asio::error_code& error) {
     if (!error && upstreams == upstreams_) await_names(upstreams);
   });

@@ -23,7 +23,7 @@ namespace mailbridge::wires {
 class Scanner {
  public:
   struct Hooks {
-    std::function<TimePoint()> now;  // the time that the hooks below are given: a recording has coarser time than Clock
+    std::function<TimePoint()> now;  // the time that the hooks below are given: in whole milliseconds, as recordings have it
     // What a recording holds of a scan, see RspamdClient::Watch.
     std::function<void(rspamd::ScanId, char direction, std::string_view bytes, TimePoint)> watch;
     // `server` is the last one that there was a connection to; empty when there is but one server, or no connection to any. The
@@ -31,7 +31,7 @@ class Scanner {
     std::function<void(rspamd::ScanId, const rspamd::ScanResult&, std::string_view server, TimePoint)> finished;
   };
 
-  // This must outlive the run of `io`.
+  // Must live as long as `io` runs.
   Scanner(asio::io_context& io, const std::vector<rspamd::Upstream>& upstreams, RspamdClient::Settings settings, Hooks hooks);
 
   // For scans from now on; those under way go on with their servers. What is known of the servers stays if they are the same.

@@ -103,6 +103,10 @@ def check(project, headers=None):
             faults += [f"{path}:{line}: {what}" for line, what in faults_of(room, file.read_text())]
             if headers is not None and file.suffix == ".hpp" and path not in headers:
                 faults.append(f"{path}: in no room's list of HEADERS, so nothing proves that it stands alone")
+    page = project / "docs" / "architecture.md"
+    if page.exists():
+        told = dict(re.findall(r"^\| `([\w/]+)` \| .* \| (.*?) ?\|$", page.read_text(), re.M))
+        faults += [f"{page.name}: another row for {room} is wanted" for room in EDGES if told.get(room, "?").replace("`", "") != EDGES[room]]
     if files < len(EDGES):
         faults.append(f"{project}: the rooms are not here")
     return faults
