@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 from smtp import message
-from stack import CLIENT4, SINK, StackTest, descendants, eventually, header, main
+from stack import CLIENT4, SINK, StackTest, eventually, header, main, running
 
 CONFIGURED = "--rspamd unix:/run/rspamd/scan.sock"
 TOML = Path("/etc/filter-mailbridge.toml")
@@ -232,13 +232,7 @@ class Actions(DecidingTest):
         self.stack.wait_log(r"filter-mailbridge.*counters action\.no_action=1 .*mails=1 not_applied\.change_from=1", self.since)
 
     def filter_pid(self):
-        def find():
-            for pid in descendants(self.stack.smtpd.process.pid):
-                if os.readlink(f"/proc/{pid}/exe").endswith("/filter-mailbridge"):
-                    return pid
-            return None
-
-        return eventually(find, "smtpd runs filter-mailbridge")
+        return eventually(lambda: running(self.stack.smtpd.process.pid, "filter-mailbridge"), "smtpd runs filter-mailbridge")[0]
 
 
 if __name__ == "__main__":

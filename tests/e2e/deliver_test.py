@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from smtp import message
-from stack import LMTP_FOR_FILTER, StackTest, descendants, header, main, run
+from stack import LMTP_FOR_FILTER, StackTest, header, main, run, running
 
 KEY = "/etc/mailbridge.key"
 CONFIG = Path("/etc/filter-mailbridge.toml")
@@ -84,9 +84,8 @@ class DeliverTest(StackTest):
     def set_options(self, **more):
         since = self.stack.mark()
         CONFIG.write_text(options(**more))
-        for pid in descendants(self.stack.smtpd.process.pid):
-            if Path(f"/proc/{pid}/comm").read_text().startswith("filter-mail"):
-                os.kill(pid, signal.SIGHUP)
+        for pid in running(self.stack.smtpd.process.pid, "filter-mailbridge"):
+            os.kill(pid, signal.SIGHUP)
         self.stack.wait_log("the settings were read again", since)
 
     def queued_copy(self, mail, **options):

@@ -8,7 +8,7 @@ import signal
 from pathlib import Path
 
 from smtp import Sink, message
-from stack import LMTP_FOR_FILTER, SINK, StackError, StackTest, by_dovecot, descendants, enter, eventually, main
+from stack import LMTP_FOR_FILTER, SINK, StackTest, by_dovecot, enter, eventually, main, running
 
 KEY = "/etc/mailbridge.key"
 CONFIG = Path("/etc/filter-mailbridge.toml")
@@ -101,9 +101,8 @@ class ExpansionTest(StackTest):
     def set_delivery(self, deliver):
         since = self.stack.mark()
         CONFIG.write_text(options(deliver))
-        for pid in descendants(self.stack.smtpd.process.pid):
-            if Path(f"/proc/{pid}/comm").read_text().startswith("filter-mail"):
-                os.kill(pid, signal.SIGHUP)
+        for pid in running(self.stack.smtpd.process.pid, "filter-mailbridge"):
+            os.kill(pid, signal.SIGHUP)
         self.stack.wait_log("the settings were read again", since)
 
     def copies(self, of):

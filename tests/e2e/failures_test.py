@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from smtp import message
-from stack import StackTest, descendants, eventually, header, main
+from stack import StackTest, eventually, header, main, running
 
 OPTIONS = "--connect-timeout 2 --scan-timeout 3"
 UNSCANNED = "451 4.3.0 Message could not be scanned, try again later"  # never 421, which would end the session
@@ -175,13 +175,7 @@ class DeliveryFails(StackTest):
         self.arrives("the agent dies")
 
     def agent_pid(self):
-        def find():
-            for pid in descendants(self.stack.smtpd.process.pid):
-                if os.readlink(f"/proc/{pid}/exe").endswith("/lda2lmtp"):
-                    return pid
-            return None
-
-        return eventually(find, "smtpd runs lda2lmtp")
+        return eventually(lambda: running(self.stack.smtpd.process.pid, "lda2lmtp"), "smtpd runs lda2lmtp")[0]
 
     def test_mailbox_full(self):
         """carol's quota is 4K: a bounce with Dovecot's own words, at once."""

@@ -1,7 +1,6 @@
 """Clients that mean harm. After each row smtpd and the filter are the same processes, an ordinary mail goes through, rspamd was
 told nothing but what smtpd knows, and of the row's mail the mailbox has all or, after a refusal, nothing."""
 
-import os
 import re
 import socket
 import struct
@@ -9,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from smtp import message
-from stack import CLIENT4, SMTPD, StackTest, descendants, eventually, main, run
+from stack import CLIENT4, SMTPD, StackTest, eventually, main, run, running
 from tap import Tap
 
 LONGEST = 65485  # one byte more in a data-line, and smtpd's lookup process spins for ever
@@ -384,8 +383,7 @@ class HostileTest(StackTest):
 
 
 def filter_pid(stack):
-    return eventually(lambda: next((pid for pid in descendants(stack.smtpd.process.pid)
-                                    if os.readlink(f"/proc/{pid}/exe").endswith("/filter-mailbridge")), None), "the filter runs")
+    return eventually(lambda: running(stack.smtpd.process.pid, "filter-mailbridge"), "the filter runs")[0]
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 
 from smtp import message
-from stack import CLIENT4, LMTP_FOR_FILTER, QUOTA_STATUS, LIBEXEC, SERVER4, StackTest, by_dovecot, eventually, header, main, run
+from stack import CLIENT4, LMTP_FOR_FILTER, QUOTA_STATUS, LIBEXEC, SERVER4, StackTest, by_dovecot, header, main, run
 
 SOCKET = "/run/dovecot/lmtp-filter"
 CERTIFICATES = Path("/run/certificates")

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from smtp import message
-from stack import StackTest, descendants, main, run
+from stack import StackTest, main, run, running
 
 SPOOL = "/run/mailbridge-spool"
 MEMORY = 1 << 20
@@ -31,8 +31,7 @@ class MemoryTest(StackTest):
 
     def filter_peak(self):
         """The most memory it ever had, in bytes."""
-        (pid,) = [pid for pid in descendants(self.stack.smtpd.process.pid)
-                  if Path("/proc", str(pid), "comm").read_text().startswith("filter-mailb")]
+        (pid,) = running(self.stack.smtpd.process.pid, "filter-mailbridge")
         (line,) = [line for line in Path("/proc", str(pid), "status").read_text().splitlines() if line.startswith("VmHWM")]
         return int(line.split()[1]) << 10
 

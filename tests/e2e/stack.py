@@ -230,6 +230,18 @@ def descendants(pid):
     return found
 
 
+def running(pid, program):
+    """Those of pid and everything below it that run the program of this file name. Any of them may end at any time."""
+    found = []
+    for one in descendants(pid):
+        try:
+            if os.readlink(f"/proc/{one}/exe").endswith("/" + program):
+                found.append(one)
+        except OSError:
+            pass  # it has ended
+    return found
+
+
 class Server:
     """One daemon in the foreground."""
 

@@ -4,7 +4,6 @@ what is signed for them, and what becomes of what rspamd would refuse. OpenSMTPD
 import re
 import smtplib
 import ssl
-import subprocess
 import sys
 from pathlib import Path
 

@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 from smtp import message
-from stack import SERVER4, Server, StackTest, descendants, enter, eventually, http, main, run
+from stack import SERVER4, Server, StackTest, enter, eventually, http, main, run, running
 
 FIRST = "unix:/run/rspamd/scan.sock"  # the stack's own
 SECOND = f"{SERVER4}:11335"
@@ -181,8 +181,7 @@ class ResolverThatHangs(TwoServers):
         self.assertLessEqual(self.threads(), 2, "itself and one look-up, however often it was wanted")
 
     def threads(self):
-        filters = [pid for pid in descendants(self.stack.smtpd.process.pid)
-                   if os.readlink(f"/proc/{pid}/exe").endswith("/filter-mailbridge")]
+        filters = running(self.stack.smtpd.process.pid, "filter-mailbridge")
         self.assertEqual(len(filters), 1)
         return len(os.listdir(f"/proc/{filters[0]}/task"))
 
