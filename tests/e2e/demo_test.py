@@ -13,7 +13,7 @@ import unittest
 from pathlib import Path
 
 from smtp import message, submit
-from stack import PROGRAMS, descendants, eventually
+from stack import PROGRAMS, command_line, descendants, eventually
 
 DEMO = Path(__file__).with_name("demo.py")
 
@@ -104,7 +104,7 @@ class DemoTest(unittest.TestCase):
     def test_a_server_dies_later(self):
         process = self.start("--keep")
         first = int(eventually(lambda: re.search(r"kill (\d+)", self.output()), self.output, 120)[1])
-        [rspamd] = [pid for pid in descendants(first) if b"main process" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        [rspamd] = [pid for pid in descendants(first) if b"main process" in command_line(pid)]
         os.kill(rspamd, signal.SIGKILL)
         status, output = self.end(process)
         self.assertEqual(status, 1)

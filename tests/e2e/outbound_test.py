@@ -11,7 +11,7 @@ from pathlib import Path
 import dkim
 
 from smtp import Sink, message
-from stack import CLIENT4, SINK, StackError, StackTest, descendants, enter, eventually, header, main, run
+from stack import CLIENT4, SINK, StackError, StackTest, command_line, descendants, enter, eventually, header, main, run
 
 PORT = 2525
 
@@ -90,7 +90,7 @@ class ArcTest(StackTest):
 
     def worker(self):
         for pid in descendants(self.stack.rspamd.process.pid):
-            if b"rspamd: normal process" in Path("/proc", str(pid), "cmdline").read_bytes():
+            if b"rspamd: normal process" in command_line(pid):
                 return pid
         return None
 

@@ -230,6 +230,14 @@ def descendants(pid):
     return found
 
 
+def command_line(pid):
+    """As the process itself has written it; empty when it has ended."""
+    try:
+        return Path("/proc", str(pid), "cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
 def running(pid, program):
     """Those of pid and everything below it that run the program of this file name. Any of them may end at any time."""
     found = []
