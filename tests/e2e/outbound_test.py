@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import textwrap
-from pathlib import Path
 
 import dkim
 
