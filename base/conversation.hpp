@@ -26,6 +26,9 @@ using Clock = std::chrono::steady_clock;
 using TimePoint = Clock::time_point;
 using Duration = Clock::duration;
 
+// A driver ends what it was asked for at its deadline. If the driver is stuck, who asked gives that up this much later.
+inline constexpr Duration grace = std::chrono::seconds(1);
+
 struct Send {
   std::string_view bytes;  // never empty; may point into the machine or a Message and stays valid until the next call
   TimePoint until;

@@ -8,8 +8,6 @@
 namespace mailbridge::recipients {
 namespace {
 
-// A driver ends each look-up at its deadline. If the driver is stuck, the look-up is given up this much later.
-constexpr Duration grace = std::chrono::seconds(1);
 // If a look-up failed sooner than this, waiting for it cost little: Dovecot does not count as silent.
 constexpr Duration slow = std::chrono::seconds(1);
 // After this time a domain is asked about again, if it could not be asked about a local part that nobody has.

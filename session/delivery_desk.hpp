@@ -26,9 +26,6 @@ namespace mailbridge::session {
 
 class DeliveryDesk {
  public:
-  // How long after a deadline we still wait for the report of the driver.
-  static constexpr Duration grace = std::chrono::seconds(1);
-
   // `shared` must outlive it.
   explicit DeliveryDesk(Shared& shared) : shared_(shared) {}
   DeliveryDesk(const DeliveryDesk&) = delete;

@@ -8,7 +8,6 @@
 // are named by an id that is never used twice.
 #pragma once
 
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -22,9 +21,6 @@ namespace mailbridge::session {
 
 class ScanDesk {
  public:
-  // How long after a deadline we still wait for the report of the driver.
-  static constexpr Duration grace = std::chrono::seconds(1);
-
   // From now on. What waits or is under way keeps its deadline, unless the new one would be earlier.
   void use(std::size_t max_under_way, std::size_t max_waiting, Duration timeout);
 

@@ -64,7 +64,7 @@ TEST_F(DeliveryDeskTest, ADeliveryHasHalfOfItsTimeToTheDot) {
   EXPECT_EQ(command.dot_by, t0 + 30s);
   EXPECT_EQ(command.reply_by, t0 + 60s);
   EXPECT_EQ(command.transaction.recipients.size(), 2U);
-  EXPECT_EQ(desk.next_deadline(), t0 + 60s + DeliveryDesk::grace);
+  EXPECT_EQ(desk.next_deadline(), t0 + 60s + grace);
   EXPECT_FALSE(desk.late(t0 + 60s));
   EXPECT_EQ(desk.late(t0 + 61s), id);
 }

@@ -29,7 +29,7 @@ TEST_F(ScanDeskTest, AScanBeginsWithTheDeadlineOfWhenItWasWanted) {
   EXPECT_EQ(turn->until, t0 + 30s);
   EXPECT_TRUE(turn->first);
   EXPECT_EQ(desk.under_way(id), 7U);
-  EXPECT_EQ(desk.next_deadline(), t0 + 30s + ScanDesk::grace) << "the driver ends it first";
+  EXPECT_EQ(desk.next_deadline(), t0 + 30s + grace) << "the driver ends it first";
   EXPECT_FALSE(desk.begin());
 }
 
