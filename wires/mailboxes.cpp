@@ -9,11 +9,10 @@
 #include <asio/co_spawn.hpp>
 #include <asio/steady_timer.hpp>
 
-#include "base/text.hpp"
 #include "net/connect.hpp"
 #include "net/converse.hpp"
-#include "net/log.hpp"
 #include "recipients/quota_status.hpp"
+#include "wires/log_change.hpp"
 
 namespace mailbridge::wires {
 namespace {
@@ -21,13 +20,7 @@ namespace {
 // Recipients of one transaction. Dovecot looks them up one after the other, and the first waits for the last.
 constexpr std::size_t max_batch = 50;
 
-void log_change(const std::string& server, std::string_view why) {
-  std::string line;
-  append_field(line, "lmtp", server);
-  append_field(line, "state", why.empty() ? "up" : "down");
-  if (!why.empty()) append_field(line, "reason", why);
-  net::log(why.empty() ? Level::info : Level::warn, line);
-}
+void changed(const std::string& server, std::string_view why) { log_change("lmtp", server, why.empty(), why); }
 
 }  // namespace
 
@@ -175,7 +168,7 @@ class Mailboxes::LmtpBackend : public Backend<LmtpClient::Connection> {
   }
 
   LmtpClient client_;
-  const LmtpClient::Hooks hooks_for_log_{.changed = log_change};
+  const LmtpClient::Hooks hooks_for_log_{.changed = changed};
   asio::steady_timer names_due_;
 };
 

@@ -9,18 +9,13 @@
 #include <asio/co_spawn.hpp>
 #include <asio/steady_timer.hpp>
 
-#include "base/text.hpp"
-#include "net/log.hpp"
+#include "wires/log_change.hpp"
 
 namespace mailbridge::wires {
 namespace {
 
-void log_change(const std::string& server, const rspamd::ScanAttempts::Change& change) {
-  std::string line;
-  append_field(line, "rspamd", server);
-  append_field(line, "state", change.up ? "up" : "down");
-  if (!change.why.empty()) append_field(line, "reason", change.why);
-  net::log(change.up ? Level::info : Level::warn, line);
+void changed(const std::string& server, const rspamd::ScanAttempts::Change& change) {
+  log_change("rspamd", server, change.up, change.why);
 }
 
 }  // namespace
@@ -49,8 +44,7 @@ void Scanner::use(const std::vector<rspamd::Upstream>& upstreams, RspamdClient::
   const auto random = [this] { return std::uniform_real_distribution<double>(0, 1)(random_); };
   // A scan of an earlier configuration calls this as well, which does no harm.
   const auto attempted = [this] { await_probe(upstreams_); };
-  upstreams_ =
-      std::make_shared<Upstreams>(io_, upstreams, std::move(settings), RspamdClient::Hooks{log_change, attempted, random});
+  upstreams_ = std::make_shared<Upstreams>(io_, upstreams, std::move(settings), RspamdClient::Hooks{changed, attempted, random});
   await_names(upstreams_);
 }
 
