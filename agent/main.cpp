@@ -131,9 +131,8 @@ bool is_tcp(const Endpoint& endpoint) { return std::holds_alternative<TcpEndpoin
 // OpenSSL is not initialised unless a server needs it, because that takes longer than everything else at the start.
 Result<wires::LmtpClient::Settings> lmtp_client_settings(const Settings& settings) {
   wires::LmtpClient::Settings client{.source = settings.source, .tls_name = settings.tls_name, .starttls = settings.starttls};
-  const auto wants_tls = [](const Endpoint& endpoint) { return is_tcp(endpoint) && std::get<TcpEndpoint>(endpoint).tls; };
   const std::vector<Endpoint>& servers = settings.request.lmtp;
-  if (settings.starttls || std::any_of(servers.begin(), servers.end(), wants_tls)) {
+  if (settings.starttls || std::any_of(servers.begin(), servers.end(), has_tls)) {
     auto context = net::TlsContext::load(settings.tls_files);
     if (!context) return tl::unexpected(std::move(context.error()));
     client.tls = std::move(*context);

@@ -210,14 +210,9 @@ Duration duration(double seconds) { return std::chrono::duration_cast<Duration>(
 
 Result<ScanSettings> scan_of(const Values& values) {
   ScanSettings scan;
-  for (const std::string& text : values.rspamd) scan.upstreams.push_back(rspamd::parse_upstream(text).value());
-  if (scan.upstreams.size() > rspamd::Upstreams::max_count) {
-    return fail(Errc::too_large, "--rspamd: " + std::to_string(rspamd::Upstreams::max_count) + " servers at most");
-  }
-  if (!values.rspamd_key.empty()) {
-    const auto key = rspamd::httpcrypt::parse_key(values.rspamd_key).value();
-    for (rspamd::Upstream& upstream : scan.upstreams) upstream.key = upstream.key.value_or(key);
-  }
+  auto upstreams = rspamd::upstreams_of(values.rspamd, values.rspamd_key);
+  if (!upstreams) return tl::unexpected(std::move(upstreams.error()));
+  scan.upstreams = std::move(*upstreams);
   if (values.rspamd_cert.empty() != values.rspamd_cert_key.empty())
     return fail(Errc::malformed, "--rspamd-cert and --rspamd-cert-key go together");
   scan.tls_files = {values.rspamd_ca, values.rspamd_cert, values.rspamd_cert_key};

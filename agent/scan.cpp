@@ -4,7 +4,6 @@
 #include <cstdio>
 #include <optional>
 #include <utility>
-#include <variant>
 
 #include <asio/this_coro.hpp>
 
@@ -14,10 +13,7 @@
 namespace mailbridge::agent {
 namespace {
 
-bool wants_tls(const rspamd::Upstream& server) {
-  const auto* tcp = std::get_if<TcpEndpoint>(&server.endpoint);
-  return tcp && tcp->tls;
-}
+bool wants_tls(const rspamd::Upstream& server) { return has_tls(server.endpoint); }
 
 // OpenSSL is loaded only when a server wants TLS: its start takes longer than that of all else.
 Result<wires::RspamdClient::Settings> client_settings(const ScanSettings& settings) {

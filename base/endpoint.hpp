@@ -22,6 +22,12 @@ struct UnixEndpoint {
 };
 using Endpoint = std::variant<TcpEndpoint, UnixEndpoint>;
 
+// True if the peer speaks TLS from the first byte.
+inline bool has_tls(const Endpoint& endpoint) {
+  const auto* tcp = std::get_if<TcpEndpoint>(&endpoint);
+  return tcp && tcp->tls;
+}
+
 // "http://host:port" (port 11333, rspamd's normal worker, when left out), "http://[2001:db8::1]:11333", "https://host:port" (the
 // port must be given), "unix:/path". A path after the authority is refused, because the path is that of the command we send.
 Result<Endpoint> parse_http_endpoint(std::string_view text);

@@ -65,8 +65,7 @@ Result<void> parse_recipient(std::string_view text) { return policy::Recipients(
 // Dovecot's policy services have no TLS.
 Result<Endpoint> parse_policy_endpoint(std::string_view text) {
   auto endpoint = parse_lmtp_endpoint(text);
-  const auto* tcp = endpoint ? std::get_if<TcpEndpoint>(&*endpoint) : nullptr;
-  if (tcp && tcp->tls) return fail(Errc::malformed, "HOST:PORT or unix:/PATH is wanted, not " + std::string(text));
+  if (endpoint && has_tls(*endpoint)) return fail(Errc::malformed, "HOST:PORT or unix:/PATH is wanted, not " + std::string(text));
   return endpoint;
 }
 
@@ -396,14 +395,9 @@ Result<Settings> settings_of(const Values& values) {
   auto classes = class_settings(values);
   if (!classes) return tl::unexpected(std::move(classes.error()));
   settings.engine.classes = std::move(*classes);
-  if (constexpr std::size_t most = rspamd::Upstreams::max_count; values.rspamd.size() > most) {
-    return fail(Errc::too_large, "--rspamd: " + std::to_string(most) + " servers at most");
-  }
-  for (const std::string& text : values.rspamd) settings.upstreams.push_back(rspamd::parse_upstream(text).value());
-  if (!values.rspamd_key.empty()) {
-    const auto key = rspamd::httpcrypt::parse_key(values.rspamd_key).value();
-    for (rspamd::Upstream& upstream : settings.upstreams) upstream.key = upstream.key.value_or(key);
-  }
+  auto upstreams = rspamd::upstreams_of(values.rspamd, values.rspamd_key);
+  if (!upstreams) return tl::unexpected(std::move(upstreams.error()));
+  settings.upstreams = std::move(*upstreams);
   settings.compress = values.compress;
   if (values.rspamd_cert.empty() != values.rspamd_cert_key.empty()) {
     return fail(Errc::malformed, "--rspamd-cert and --rspamd-cert-key go together");

@@ -10,11 +10,6 @@ namespace mailbridge::filter {
 
 namespace {
 
-bool has_tls(const Endpoint& server) {
-  const auto* tcp = std::get_if<TcpEndpoint>(&server);
-  return tcp && tcp->tls;
-}
-
 // True if the server's address has to be looked up.
 bool is_named(const Endpoint& server) {
   const auto* tcp = std::get_if<TcpEndpoint>(&server);

@@ -53,6 +53,18 @@ Result<Upstream> parse_upstream(std::string_view text) {
   return upstream;
 }
 
+Result<std::vector<Upstream>> upstreams_of(const std::vector<std::string>& texts, std::string_view key) {
+  if (texts.size() > Upstreams::max_count) {
+    return fail(Errc::too_large, "--rspamd: " + std::to_string(Upstreams::max_count) + " servers at most");
+  }
+  std::vector<Upstream> upstreams;
+  for (const std::string& text : texts) upstreams.push_back(parse_upstream(text).value());
+  if (key.empty()) return upstreams;
+  const httpcrypt::Key of_all = httpcrypt::parse_key(key).value();
+  for (Upstream& upstream : upstreams) upstream.key = upstream.key.value_or(of_all);
+  return upstreams;
+}
+
 std::string to_string(const Upstream& upstream) {
   const auto* tcp = std::get_if<TcpEndpoint>(&upstream.endpoint);
   std::string text = !tcp ? "" : tcp->tls ? "https://" : "http://";

@@ -40,6 +40,9 @@ inline constexpr int max_priority = 1000;
 
 // Reads "ENDPOINT[,priority=N][,key=KEY]"; for ENDPOINT see parse_http_endpoint().
 Result<Upstream> parse_upstream(std::string_view text);
+// Several of them, each of which parse_upstream() reads. `key`, unless it is empty, is that of servers without a key of their own;
+// parse_key() reads it. The fault is that they are more than Upstreams::max_count.
+Result<std::vector<Upstream>> upstreams_of(const std::vector<std::string>& texts, std::string_view key);
 // Writes what parse_upstream() reads.
 std::string to_string(const Upstream& upstream);
 

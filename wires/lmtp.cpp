@@ -97,7 +97,7 @@ LmtpClient::LmtpClient(const asio::any_io_executor& executor, const std::vector<
   for (const Endpoint& endpoint : endpoints) {
     const auto* tcp = std::get_if<TcpEndpoint>(&endpoint);
     servers_.push_back({endpoint, to_string(endpoint), settings_.tls_name.empty() && tcp ? tcp->host : settings_.tls_name,
-                        tcp && tcp->tls, net::Target(executor, endpoint, settings_.source)});
+                        has_tls(endpoint), net::Target(executor, endpoint, settings_.source)});
   }
 }
 

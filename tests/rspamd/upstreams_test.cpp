@@ -54,6 +54,19 @@ TEST(Upstream, Parsed) {
   }
 }
 
+TEST(UpstreamsOf, TheKeyIsForThoseWithoutOne) {
+  const std::string own = "un4jzyxw8g3ue9okbz89q8a34azud8jk6n6j5tonzbw78z79tcpy";
+  const std::string other = "yn4jzyxw8g3ue9okbz89q8a34azud8jk6n6j5tonzbw78z79tcpy";
+  const auto upstreams = upstreams_of({"http://a,key=" + own, "http://b"}, other).value();
+  ASSERT_EQ(upstreams.size(), 2U);
+  ASSERT_NE(httpcrypt::parse_key(own).value(), httpcrypt::parse_key(other).value());
+  EXPECT_EQ(upstreams[0].key, httpcrypt::parse_key(own).value());
+  EXPECT_EQ(upstreams[1].key, httpcrypt::parse_key(other).value());
+  EXPECT_FALSE(upstreams_of({"http://b"}, "").value()[0].key);
+  EXPECT_TRUE(upstreams_of(std::vector<std::string>(Upstreams::max_count, "http://a"), ""));
+  EXPECT_FALSE(upstreams_of(std::vector<std::string>(Upstreams::max_count + 1, "http://a"), ""));
+}
+
 TEST(Upstreams, TheHighestPriorityThatIsUpInTurn) {
   struct Row {
     std::string what;
